@@ -1,0 +1,213 @@
+"""The nouns. Frozen values, enums and ports; no I/O, no clock, no event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class State(StrEnum):
+    """Where a worker is; `BACKOFF` is a place between two workers."""
+
+    STARTING = "starting"
+    STANDBY = "standby"
+    SERVING = "serving"
+    DRAINING = "draining"
+    BACKOFF = "backoff"
+    GONE = "gone"
+
+
+#: The state diagram. A move that is not listed here is a bug and raises.
+MOVES: dict[State | None, frozenset[State]] = {
+    None: frozenset({State.STARTING}),
+    State.STARTING: frozenset({State.STANDBY, State.DRAINING, State.GONE}),
+    State.STANDBY: frozenset({State.SERVING, State.DRAINING, State.GONE}),
+    State.SERVING: frozenset({State.DRAINING, State.GONE}),
+    State.DRAINING: frozenset({State.GONE}),
+    State.GONE: frozenset({State.BACKOFF}),
+    State.BACKOFF: frozenset({State.STARTING, State.GONE}),
+}
+
+
+class Cause(StrEnum):
+    """Why a worker ended."""
+
+    EXITED = "exited"  # of its own accord, or killed by someone else
+    SPAWN_FAILED = "spawn_failed"
+    START_TIMEOUT = "start_timeout"
+    UNRESPONSIVE = "unresponsive"
+    MEMORY = "memory"
+    AGE = "age"
+    RELOAD = "reload"
+    RESTART = "restart"
+    UPGRADE = "upgrade"
+    STOP = "stop"
+
+    @property
+    def planned(self) -> bool:
+        """Whether we asked for it: planned endings are no failures and need no incident."""
+        return self not in (Cause.EXITED, Cause.SPAWN_FAILED, Cause.START_TIMEOUT, Cause.UNRESPONSIVE)
+
+
+class Status(StrEnum):
+    """The service as its users see it."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a worker's life ended. *uptime* in seconds; *status* negative: killed by that signal; *at* is wall time."""
+
+    cause: Cause
+    uptime: float
+    at: float
+    status: int | None = None
+    detail: str = ""
+    output: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One answer of a probe. *reason* is one of `PROBE_REASONS`, empty when it went well."""
+
+    ok: bool
+    seconds: float
+    reason: str = ""
+    detail: str = ""
+
+
+PROBES = ("liveness", "readiness", "models", "ollama")
+PROBE_REASONS = ("timeout", "refused", "status", "garbage", "too_large")
+RELOAD_RESULTS = ("applied", "rolled", "unchanged", "refused", "failed")
+LOGS = ("supervisor", "litellm", "stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process uses now; bytes and CPU seconds since its start."""
+
+    memory: int
+    cpu_seconds: float
+    fds: int
+    threads: int
+
+
+# Events: everything the heart and the watches have to say. The journal is the one door they leave by.
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A worker (by *number*) or its place moved from *old* to *new*. *since* is seconds spent in *old*."""
+
+    number: int
+    slot: int | None
+    generation: int
+    old: State | None
+    new: State
+    since: float = 0.0
+    pid: int | None = None
+    ending: Ending | None = None
+    delay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """*slot* lost its serving worker without our asking and has another one after *seconds*."""
+
+    slot: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A probe answered. *subject* names what was asked: `slot 0`, a model, `ollama`."""
+
+    probe: str
+    subject: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """A reload ended with one of `RELOAD_RESULTS`."""
+
+    result: str
+    detail: str
+    by: str
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSeen:
+    """LiteLLM answered for (or against) one model of its config."""
+
+    name: str
+    healthy: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaStatus:
+    """What Ollama last said, and which models of LiteLLM's config it lacks (*missing*, as the config names them)."""
+
+    up: bool
+    version: str | None = None
+    models: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Anything else worth a log line: *event* is `noun.past_participle`."""
+
+    event: str
+    level: str = "info"
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+Event = Transition | Failover | Probed | Reloaded | ModelSeen | OllamaStatus | Note
+Journal = Callable[[Event], None]
+
+
+class SpawnError(Exception):
+    """A worker could not be started; worth another try."""
+
+
+class Child(Protocol):
+    """One LiteLLM process, as the heart sees it."""
+
+    pid: int
+
+    async def wait(self) -> int:
+        """Return the exit status once the process is reaped; negative: killed by that signal."""
+
+    async def ready(self) -> None:
+        """Return once the process says that its private socket answers."""
+
+    async def activate(self) -> None:
+        """Tell it to accept on the public socket; return once it says so."""
+
+    def drain(self, seconds: float) -> None:
+        """Tell it to stop accepting, finish what is in flight for at most *seconds*, and leave."""
+
+    def signal(self, number: int) -> None:
+        """Send *number* to its process group, if it is still there."""
+
+    def output(self) -> tuple[str, ...]:
+        """The last lines it wrote, secrets removed."""
+
+
+class Spawn(Protocol):
+    """Starts a worker; leaving the context kills what is still alive and reaps it."""
+
+    def __call__(self, number: int, plan: Any) -> AbstractAsyncContextManager[Child]: ...
