@@ -1,0 +1,58 @@
+# make >= 3.81, /bin/sh and Python >= 3.11 are all that is needed.
+.PHONY: run test lint bench litellm lock clean
+SHELL := /bin/sh
+
+# $(call starts,programs): the first that starts, is new enough and can make environments.
+starts = $(shell for p in $(1); do \
+	if "$$p" -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$p"; break; fi; done)
+# $(call python,3.12): a Python of that version, also one that pyenv keeps off the PATH.
+python = $(call starts,python$(1) "$$HOME"/.pyenv/versions/$(1).*/bin/python$(1))
+
+PYTHON ?= $(or $(call starts,python3 python3.13 python3.12 python3.11),$(error Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3 ...))
+CHOSEN := $(PYTHON)
+CURRENT := $(shell "$(CHOSEN)" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+OTHERS = $(foreach v,$(filter-out $(CURRENT),3.13 3.12 3.11),$(if $(call python,$(v)),$(v)))
+
+DEV := .venv-$(CURRENT)/bin
+LITELLM := $(shell cat ccproxy_supervisor/data/litellm/pinned)
+COMPILE := $(DEV)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+run: .venv/made
+	@.venv/bin/ccproxy-supervisor init .home
+	@exec .venv/bin/ccproxy-supervisor run --config .home/supervisor.yaml
+
+test: litellm
+	@$(MAKE) --no-print-directory $(patsubst %,.venv-%/made,$(OTHERS))
+	@$(DEV)/python tests/everything.py $(CURRENT) $(OTHERS)
+
+lint: .venv-$(CURRENT)/made
+	@$(DEV)/python tests/everything.py --lint $(CURRENT)
+
+bench: litellm
+	@$(DEV)/python -m benchmarks
+
+# The real LiteLLM that tests and benchmarks share: .cache/home/venv/bin/python
+litellm: .venv-$(CURRENT)/made
+	@$(DEV)/ccproxy-supervisor init .cache/home
+
+lock: .venv-$(CURRENT)/made
+	$(COMPILE) --group build pyproject.toml -o requirements.lock
+	$(COMPILE) --group build --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	echo "litellm[proxy]==$(LITELLM)" | $(COMPILE) - -o ccproxy_supervisor/data/litellm/$(LITELLM).lock
+
+clean:
+	rm -rf .venv .venv-* .cache build *.egg-info
+
+# $(call environment,python,folder,lock)
+define environment
+	@echo "making $(2) with $(1)"
+	@"$(1)" -m venv --clear $(2)
+	@$(2)/bin/python -m pip --disable-pip-version-check install -qq --require-hashes --only-binary :all: -r $(3)
+	@$(2)/bin/python -m pip install -qq --no-deps --no-index --no-build-isolation --editable .
+	@touch $@
+endef
+.venv/made: requirements.lock pyproject.toml
+	$(call environment,$(CHOSEN),.venv,requirements.lock)
+.venv-%/made: requirements-dev.lock pyproject.toml
+	$(call environment,$(if $(filter $(CURRENT),$*),$(CHOSEN),$(call python,$*)),.venv-$*,requirements-dev.lock)
