@@ -55,12 +55,14 @@ def _bound(text: str) -> None:
     """Refuse depth before anything recursive sees it."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _DEPTH:
-                raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH:
+            raise _refused("nested too deeply", event)
+
+
+def _refused(problem: str, at: yaml.Event | yaml.Node) -> yaml.MarkedYAMLError:
+    mark: Any = at.start_mark
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def _syntax(source: str, error: yaml.YAMLError) -> Fault:
@@ -81,7 +83,7 @@ class _Builder:
     def build(self, node: yaml.Node, path: Path) -> Any:
         self.nodes += 1
         if self.nodes > _NODES or len(path) > _DEPTH:
-            raise yaml.MarkedYAMLError(problem="too many or endless aliases", problem_mark=node.start_mark)
+            raise _refused("too many or endless aliases", node)
         self.document.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self.mapping(node, path)
@@ -95,7 +97,7 @@ class _Builder:
                 return self.loader.construct_object(node)
         except (ValueError, OverflowError):  # a date without such a day, a number of a million digits
             pass
-        raise yaml.MarkedYAMLError(problem="not a plain value", problem_mark=node.start_mark)
+        raise _refused("not a plain value", node)
 
     def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -123,7 +125,7 @@ class _Builder:
         for source in sources:
             value = self.build(source, (*path, "<<"))
             if not isinstance(value, dict):
-                raise yaml.MarkedYAMLError(problem="`<<` needs a mapping", problem_mark=source.start_mark)
+                raise _refused("`<<` needs a mapping", source)
             pairs += value.items()
         return pairs
 

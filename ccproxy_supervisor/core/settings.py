@@ -2,97 +2,168 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ccproxy_supervisor.core.document import read
-from ccproxy_supervisor.core.faults import ConfigError
+from ccproxy_supervisor.core import values
+from ccproxy_supervisor.core.changes import Change, changes
+from ccproxy_supervisor.core.complaints import complaints
+from ccproxy_supervisor.core.document import Document, read
+from ccproxy_supervisor.core.faults import ConfigError, Fault
+from ccproxy_supervisor.core.impossible import impossible
 from ccproxy_supervisor.core.units import Duration, GiB, IntervalOrOff, MiB, Size, Timeout
+
+__all__ = ["Change", "Settings", "changes", "parse", "schema"]
+
+Text = Annotated[str, AfterValidator(values.text), Field(min_length=1)]
+Host = Annotated[str, AfterValidator(values.host)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Variables = Annotated[dict[str, str], AfterValidator(values.variables)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
 
 
 class ProxySettings(_Strict):
-    python: str = "venv/bin/python"
-    config: str = "config.yaml"
-    host: str = "127.0.0.1"
-    port: int = Field(8081, ge=1, le=65535)
+    """LiteLLM: its workers and the address they serve."""
+
+    python: Text = "venv/bin/python"
+    """Interpreter that has litellm[proxy]."""
+    config: Text = "config.yaml"
+    """LiteLLM's own configuration."""
+    host: Host = "127.0.0.1"
+    """Address to listen on; loopback only, unless allow_remote is true."""
+    port: Port = 8081
+    """Port to listen on."""
     allow_remote: bool = False
+    """Let proxy.host be an address other machines can reach."""
     workers: int = Field(1, ge=1, le=64)
+    """LiteLLM processes that serve."""
     standby: int = Field(0, ge=0, le=64)
+    """Further LiteLLM processes kept warm, to take over at once."""
     auth: Literal["open", "master-key"] = "open"
-    env: dict[str, str] = Field({}, repr=False)
-    env_file: str | None = None
+    """`open`: no key (localhost only); `master-key`: a generated key that every client must send."""
+    env: Variables = Field({}, repr=False)
+    """Environment variables of the workers. Secrets belong in env_file."""
+    env_file: Text | None = None
+    """File of KEY=VALUE lines for the workers; must be 0600 and ours."""
     start_timeout: Timeout = 120.0
+    """A worker that is not ready by then is killed and started again."""
     drain_timeout: Timeout = 30.0
+    """How long a worker may finish what is in flight."""
     kill_timeout: Timeout = 5.0
+    """From SIGTERM to SIGKILL."""
     hold: Duration = 15.0
+    """How long clients wait for a worker before they are answered 503."""
     max_memory: Size | None = None
+    """Replace a worker that uses more."""
     max_age: Timeout | None = None
+    """Replace a worker that is older."""
 
 
 class RestartSettings(_Strict):
+    """How long to wait before a worker that died is started again."""
+
     first_delay: Duration = 0.5
+    """After the first death."""
     factor: float = Field(2.0, ge=1)
+    """Each further delay is this many times the one before."""
     longest_delay: Duration = 30.0
+    """Delays grow no further."""
     jitter: float = Field(0.1, ge=0, le=1)
+    """Each delay is longer or shorter by at most this share."""
     stable_after: Duration = 60.0
+    """A worker that served for so long starts again from first_delay."""
 
 
 class HealthSettings(_Strict):
+    """Each worker is asked on its private socket whether it is alive."""
+
     interval: Timeout = 5.0
     timeout: Timeout = 3.0
     failures: int = Field(3, ge=1)
+    """So many in a row, and the worker is replaced."""
     successes: int = Field(2, ge=1)
+    """So many in a row, and a new worker is ready."""
 
 
 class ModelSettings(_Strict):
+    """Each model is asked for a few tokens through LiteLLM."""
+
     interval: IntervalOrOff = 300.0
+    """`off`: never ask."""
     timeout: Timeout = 60.0
     only_loaded: bool = True
+    """Ask Ollama's models only while Ollama has them loaded."""
 
 
 class OllamaSettings(_Strict):
+    """Ollama is asked for its version, its models and those it has loaded."""
+
     enabled: bool = True
-    url: str = "http://127.0.0.1:11434"
+    url: Annotated[str, AfterValidator(values.url)] = "http://127.0.0.1:11434"
     interval: Timeout = 15.0
     timeout: Timeout = 5.0
 
 
 class LogSettings(_Strict):
-    directory: str = "logs"
+    """The four log files and how they are rotated."""
+
+    directory: Text = "logs"
     max_size: Size = 50 * MiB
+    """A file is rotated when it would grow larger."""
     rotate: Literal["hourly", "daily", "weekly", "never"] = "weekly"
+    """Also rotate by local time; weekly means Monday 00:00."""
     keep: int = Field(8, ge=1)
+    """Rotated files kept of each log."""
     max_total: Size = GiB
+    """All log files together; the oldest rotated ones go first."""
     compress: bool = True
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of this daemon's own log."""
 
 
 class AdminSettings(_Strict):
-    host: str = "127.0.0.1"
-    port: int = Field(8082, ge=1, le=65535)
-    socket: str = "run/control.sock"
-    allowed_hosts: tuple[str, ...] = ()
+    """Status and metrics on loopback, orders on a Unix socket."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 8082
+    socket: Text = "run/control.sock"
+    allowed_hosts: tuple[Host, ...] = ()
+    """Names besides the loopback ones that a request's Host header may carry."""
 
 
 class FleetMember(_Strict):
-    host: str
-    port: int = Field(8080, ge=1, le=65535)
-    admin_port: int = Field(8082, ge=1, le=65535)
+    """One machine that Traefik and Prometheus should know of."""
+
+    host: Host
+    port: Port = 8080
+    admin_port: Port = 8082
 
 
 class UpgradeSettings(_Strict):
-    canary_model: str | None = None
-    denied: tuple[str, ...] = ()
+    """How LiteLLM itself is replaced."""
+
+    canary_model: Text | None = None
+    """Model a new version must answer for; null: the first mock or local one."""
+    denied: tuple[Text, ...] = ()
+    """Versions never to install, besides those known to be malicious."""
     keep: int = Field(2, ge=1)
+    """Environments kept, the running one included."""
 
 
 class Settings(_Strict):
+    """All of `supervisor.yaml`."""
+
     proxy: ProxySettings = ProxySettings()
     restart: RestartSettings = RestartSettings()
     health: HealthSettings = HealthSettings()
@@ -101,52 +172,57 @@ class Settings(_Strict):
     logs: LogSettings = LogSettings()
     admin: AdminSettings = AdminSettings()
     fleet: tuple[FleetMember, ...] = ()
+    """The machines behind one Traefik; empty: only this one."""
     upgrade: UpgradeSettings = UpgradeSettings()
 
 
 def parse(text: str, source: str = "supervisor.yaml") -> Settings:
     """Read settings; raises `ConfigError` with every fault."""
     document = read(text, source)
+    data = {} if document.value is None else document.value
+    if not isinstance(data, dict):
+        raise ConfigError([document.fault((), "must be a mapping of settings, such as `proxy:`")])
+    data = {key: value for key, value in data.items() if value is not None or key not in Settings.model_fields}
+    settings, faults = _validate(data, document)
+    wrong = {fault.path for fault in faults}
+    if settings is None:  # what is left may still be an impossible combination
+        settings, _ = _validate(_without(data, wrong), document)
+    for path, others, message in impossible(settings) if settings else ():
+        if not any(f"{part}.".startswith(f"{bad}.") for part in (path, *others) for bad in wrong):
+            faults.append(document.fault(tuple(path.split(".")), message))
+    faults += document.faults
+    if faults or settings is None:
+        raise ConfigError(sorted(faults, key=lambda fault: fault.line or 0))
+    return settings
+
+
+def _validate(data: dict[str, Any], document: Document) -> tuple[Settings | None, list[Fault]]:
     try:
-        return Settings.model_validate(document.value or {}, context={"written": True})
+        return Settings.model_validate(data, context={"written": True}), []
     except ValidationError as error:
-        faults = [document.fault(tuple(e["loc"]), e["msg"]) for e in error.errors()]
-        raise ConfigError([*document.faults, *faults]) from None
+        return None, complaints(error, document, Settings)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One setting that differs, *old* and *new* as people write them; see `changes` for *kind*."""
-
-    path: str
-    old: Any
-    new: Any
-    kind: Literal["adopt", "roll", "fixed"]
-
-    def __str__(self) -> str:
-        return f"{self.path} changed" if self.path == "proxy.env" else f"{self.path}: {self.old} -> {self.new}"
-
-
-ROLL = frozenset({"proxy.python", "proxy.config", "proxy.auth", "proxy.env", "proxy.env_file"})
-FIXED = frozenset({"proxy.host", "proxy.port", "admin.host", "admin.port", "admin.socket"})
+def _without(data: dict[str, Any], wrong: set[str]) -> dict[str, Any]:
+    """Drop the settings at the paths *wrong*, the whole list where it is inside one."""
+    roots = {".".join(path.split("[")[0].split(".")[:2]) for path in wrong}
+    return {
+        section: {key: leaf for key, leaf in value.items() if f"{section}.{key}" not in roots}
+        if isinstance(value, dict)
+        else value
+        for section, value in data.items()
+        if section not in roots
+    }
 
 
-def changes(old: Settings, new: Settings) -> tuple[Change, ...]:
-    """List what differs; kind says whether it is adopted in place, needs new workers, or a restart of the daemon."""
-    before, after = leaves(old), leaves(new)
-    return tuple(
-        Change(path, before[path], after[path], "fixed" if path in FIXED else "roll" if path in ROLL else "adopt")
-        for path in before
-        if before[path] != after[path]
-    )
-
-
-def leaves(settings: Settings) -> dict[str, Any]:
-    """Every setting by its dotted path, as people write it."""
-    found: dict[str, Any] = {}
-    for section, value in settings.model_dump(mode="json").items():
-        if isinstance(value, dict):
-            found |= {f"{section}.{key}": leaf for key, leaf in value.items()}
-        else:
-            found[section] = value
-    return found
+def schema() -> dict[str, Any]:
+    """Describe `supervisor.yaml` as JSON Schema, for editors."""
+    described = Settings.model_json_schema()
+    written = Settings().model_dump(mode="json")
+    for section, field in Settings.model_fields.items():
+        if isinstance(written[section], dict) and isinstance(field.annotation, type):
+            properties = described["$defs"][field.annotation.__name__]["properties"]
+            for key, value in written[section].items():
+                properties[key]["default"] = value
+            described["properties"][section]["default"] = {}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
