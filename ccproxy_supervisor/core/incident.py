@@ -1,0 +1,153 @@
+"""An unplanned ending as a record (plain JSON values), and that record as sentences for a person."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ccproxy_supervisor.core.model import Ending, Transition
+from ccproxy_supervisor.core.trend import slope
+
+MIB = 1 << 20
+STUCK = "stuck"  # the cause of the supervisor's own ending by its watchdog
+
+STATUSES = {
+    0: "it left by itself, without being asked",
+    3: "LiteLLM refused to start",
+    70: "its event loop was stuck and it ended itself",
+    75: "it left before its requests were finished",
+    126: "its program could not be executed",
+    127: "its program was not found",
+}
+SIGNALS = {
+    signal.SIGKILL: "nobody here asked for it: the system (memory pressure) or a person did it",
+    signal.SIGTERM: "nobody here asked for it: a person or another program did it",
+    signal.SIGSEGV: "a fault in native code",
+    signal.SIGABRT: "it gave up on itself, usually a fault in native code",
+}
+
+
+def incident(
+    moved: Transition,
+    ending: Ending,
+    timeline: Iterable[tuple[float, str]],
+    memory: Iterable[tuple[float, int]],
+    probes: Iterable[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Build the record; *timeline* and *memory* carry wall times."""
+    record: dict[str, Any] = {
+        "at": utc(ending.at),
+        "cause": str(ending.cause),
+        "worker": moved.number,
+        "slot": moved.slot,
+        "generation": moved.generation,
+        "pid": moved.pid,
+        "uptime": round(ending.uptime, 3),
+        "status": ending.status,
+        "exit": "" if ending.status is None else in_words(ending.status),
+        "detail": ending.detail,
+        "timeline": [{"at": utc(at), "state": state} for at, state in timeline],
+        "probes": list(probes),
+        "memory": [{"at": utc(at), "bytes": used} for at, used in memory],
+        "output": list(ending.output),
+    }
+    return record | {"told": headline(record)}
+
+
+def stuck(at: float, stack: Sequence[str]) -> dict[str, Any]:
+    """The record of a supervisor that its watchdog ended; *at* is when the next one found the *stack*."""
+    record: dict[str, Any] = {"at": utc(at), "cause": STUCK, "worker": 0, "output": list(stack)}
+    return record | {"told": headline(record)}
+
+
+def headline(record: Mapping[str, Any]) -> str:
+    """One plain sentence."""
+    if record.get("cause") == STUCK:
+        return "The supervisor's own event loop was stuck; its watchdog ended it and a new one was started."
+    place = "on standby" if record.get("slot") is None else f"in slot {record['slot']}"
+    return f"Worker {record.get('worker')} {place} {_what(record)}."
+
+
+def tell(record: Mapping[str, Any]) -> list[str]:
+    """Everything a person needs to know of it, in sentences; the first is the headline."""
+    lines = [headline(record)]
+    if meaning := _meaning(record):
+        lines.append(f"What that means: {meaning}.")
+    if record.get("detail"):
+        lines.append(f"Reason given: {record['detail']}")
+    lines += _about_memory(record.get("memory") or [])
+    lines += _about_probes(record.get("probes") or [])
+    output = record.get("output") or []
+    lines += ["Its last words:", *(f"  | {line}" for line in output[-8:])] if output else ["It left no last words."]
+    return lines
+
+
+def in_words(status: int) -> str:
+    """An exit status as the kernel means it; negative: killed by that signal."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def spell(seconds: float) -> str:
+    """`2 h 5 min`: the two largest units that matter."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    left, parts = round(seconds), list[str]()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if left >= size and len(parts) < 2:
+            parts.append(f"{left // size} {unit}")
+        elif parts:
+            break
+        left %= size
+    return " ".join(parts)
+
+
+def utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _what(record: Mapping[str, Any]) -> str:
+    after = f"after {spell(record.get('uptime') or 0.0)}"
+    match record.get("cause"):
+        case "spawn_failed":
+            return "could not be started"
+        case "start_timeout":
+            return f"was not ready {after} and was ended"
+        case "unresponsive":
+            return f"stopped answering its probes {after} and was ended"
+        case _:
+            return f"{record.get('exit') or 'ended'} {after}"
+
+
+def _meaning(record: Mapping[str, Any]) -> str:
+    status = record.get("status")
+    if record.get("cause") != "exited" or status is None:
+        return ""
+    return SIGNALS.get(-status, "") if status < 0 else STATUSES.get(status, "")
+
+
+def _about_memory(memory: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not memory:
+        return []
+    samples = [(datetime.fromisoformat(each["at"]).timestamp(), each["bytes"]) for each in memory]
+    growth = slope(samples) if len(samples) > 9 else None
+    trend = f", growing {growth / MIB:.0f} MiB an hour" if growth and growth > MIB else ""
+    return [f"It used {samples[-1][1] / MIB:.0f} MiB when last looked at{trend}."]
+
+
+def _about_probes(probes: Sequence[Mapping[str, Any]]) -> list[str]:
+    bad = 0
+    for probe in reversed(probes):
+        if probe["ok"]:
+            break
+        bad += 1
+    if not bad:
+        return []
+    times, reason = "time" if bad == 1 else "times", probes[-1].get("reason") or "unknown"
+    return [f"Its last answer to a probe was bad {bad} {times} in a row ({reason})."]

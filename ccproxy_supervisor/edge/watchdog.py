@@ -1,0 +1,69 @@
+"""A thread that ends the process when its event loop is stuck, so that launchd starts a living one."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from anyio import current_time, sleep
+
+TICK = 5.0  # seconds; twelve wake-ups a minute are nothing
+LIMIT = 30.0  # seconds of silence
+EX_SOFTWARE = 70
+DUMP_TIME = 5.0  # seconds a dump may take, then the kernel ends the process
+
+
+class Watchdog:
+    """Counts its own ticks, never a clock: when the machine sleeps or the process is stopped, it sleeps too."""
+
+    def __init__(self, stack_file: Path, tick: float = TICK, limit: float = LIMIT) -> None:
+        self._file, self._tick = stack_file, tick
+        self._patience = max(2, round(limit / tick))
+        self._beats = 0
+        self._stop = threading.Event()
+        self._fd = -1
+
+    def start(self) -> str:
+        """Open the private stack file and begin to watch; return what a predecessor that was stuck left in it."""
+        self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o600)
+        left = os.pread(self._fd, 1 << 16, 0).decode(errors="replace")
+        os.ftruncate(self._fd, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        return left
+
+    def beat(self) -> None:
+        """Say that the event loop is alive."""
+        self._beats += 1
+
+    def close(self) -> None:
+        self._stop.set()
+
+    def _watch(self) -> None:
+        seen, silent = self._beats, 0
+        while not self._stop.wait(self._tick):
+            seen, silent = (self._beats, 0) if self._beats != seen else (seen, silent + 1)
+            if silent >= self._patience:
+                self._end()
+
+    def _end(self) -> None:
+        # First the timer: a dump that blocks (full pipe, dead disk, a thread that holds the interpreter) must not
+        # save the process. SIGALRM's default action is the kernel's, it needs nobody's cooperation.
+        signal.setitimer(signal.ITIMER_REAL, DUMP_TIME)
+        with suppress(Exception):  # nothing may stand between here and the exit
+            faulthandler.dump_traceback(self._fd, all_threads=True)
+        os._exit(EX_SOFTWARE)
+
+
+async def pulse(tick: float, beat: Callable[[], object], lag: Callable[[float], object]) -> None:
+    """Run for ever in the event loop: call *beat* each *tick* and tell *lag* by how many seconds it came late."""
+    while True:
+        due = current_time() + tick
+        await sleep(tick)
+        lag(max(0.0, current_time() - due))
+        beat()

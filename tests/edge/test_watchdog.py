@@ -1,0 +1,96 @@
+"""A stuck event loop ends the process, whatever the dump meets; a living one is left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import anyio
+
+from ccproxy_supervisor.edge.watchdog import EX_SOFTWARE, Watchdog, pulse
+
+START = """
+import os, sys, threading, time
+from pathlib import Path
+from ccproxy_supervisor.edge import watchdog
+dog = watchdog.Watchdog(Path(sys.argv[1]), tick=0.02, limit=0.1)
+dog.start()
+"""
+
+
+def ignore_the_alarm():
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+
+
+def ended(tmp_path, code):
+    """The exit status of a watched process, born with SIGALRM ignored: the worst parent it could have."""
+    program = START + textwrap.dedent(code)
+    command = [sys.executable, "-c", program, tmp_path / "stuck-stack.txt"]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=20, check=False, preexec_fn=ignore_the_alarm
+    ).returncode
+
+
+def test_a_stuck_loop_ends_the_process_and_leaves_every_stack(tmp_path):
+    status = ended(tmp_path, "def waits_for_a_dead_disk(): threading.Event().wait()\nwaits_for_a_dead_disk()")
+
+    file = tmp_path / "stuck-stack.txt"
+    assert status == EX_SOFTWARE
+    assert "waits_for_a_dead_disk" in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_dump_that_blocks_does_not_save_the_process(tmp_path):
+    status = ended(
+        tmp_path,
+        """
+        watchdog.DUMP_TIME = 0.1
+        reads, writes = os.pipe()
+        os.set_blocking(writes, False)
+        try:
+            while os.write(writes, bytes(65536)): pass
+        except BlockingIOError: pass
+        os.set_blocking(writes, True)
+        os.dup2(writes, dog._fd)
+        threading.Event().wait()
+        """,
+    )
+
+    assert status == -signal.SIGALRM
+
+
+def test_a_loop_that_beats_is_left_alone(tmp_path):
+    assert ended(tmp_path, "for _ in range(50): dog.beat(); time.sleep(0.01)\nos._exit(0)") == 0
+
+
+def test_a_closed_watchdog_ends_nobody(tmp_path):
+    assert ended(tmp_path, "dog.close(); time.sleep(0.3); os._exit(0)") == 0
+
+
+def test_the_next_one_is_told_what_the_stuck_one_left(tmp_path):
+    file = tmp_path / "stuck-stack.txt"
+    file.write_text("Thread 0x1 (most recent call first):\n")
+    dog = Watchdog(file)
+
+    assert dog.start() == "Thread 0x1 (most recent call first):\n"
+    assert os.path.getsize(file) == 0
+    dog.close()
+
+
+def test_the_pulse_beats_and_tells_how_late_it_was():
+    heard, beats = [], []
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+
+            def beat():
+                beats.append(len(heard))
+                if len(beats) == 3:
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(pulse, 0.01, beat, heard.append)
+
+    anyio.run(main)
+    assert beats == [1, 2, 3]
+    assert all(lag >= 0 for lag in heard)
