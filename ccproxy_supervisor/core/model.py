@@ -203,8 +203,8 @@ class Child(Protocol):
     def signal(self, number: int) -> None:
         """Send *number* to its process group, if it is still there."""
 
-    def output(self) -> tuple[str, ...]:
-        """The last lines it wrote, secrets removed."""
+    async def output(self) -> tuple[str, ...]:
+        """Return the last lines it wrote, secrets removed; waits a moment for what is still in the pipes."""
 
 
 class Spawn(Protocol):

@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
-from ccproxy_supervisor.core.litellm import LiteLLMConfig
+from ccproxy_supervisor.core.litellm import MASTER_KEY, LiteLLMConfig
 from ccproxy_supervisor.core.settings import Settings
+
+#: What a worker takes over from the daemon's environment: launchd, a terminal and a test give it the same rest.
+INHERITED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
+#: No .env files, no downloads at start, no line in the log for each probe; the operator may set all of them.
+DEFAULTS = {
+    "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+    "LITELLM_MODE": "PRODUCTION",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
+    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+    "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
+    "LITELLM_DISABLE_ACCESS_LOG_PATHS": "/health/liveliness,/health/readiness,/health",
+    "PYTHONUNBUFFERED": "1",
+    "NO_COLOR": "1",
+}
+_TELLING = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+_SHORTEST_SECRET = 6  # shorter ones would blot out half of every log line
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +44,22 @@ class Birth:
     digest: str
     auth: str = "open"
     litellm_version: str | None = None
+    config_digest: str = ""
+
+    def differs(self, new: Birth) -> tuple[str, ...]:
+        """Name what *new* brings that the settings do not show; never a value."""
+        parts = {
+            new.config: self.config_digest == new.config_digest,
+            "LiteLLM's version": self.litellm_version == new.litellm_version,
+            "the interpreter": self.python == new.python,
+            "the workers' environment": self.env == new.env,
+        }
+        return tuple(f"{part} changed" for part, same in parts.items() if not same)
 
     @property
     def key(self) -> str | None:
         """The master key that probes must send; None when LiteLLM is open."""
-        return dict(self.env).get("LITELLM_MASTER_KEY")
+        return dict(self.env).get(MASTER_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +70,29 @@ class Plan:
     litellm: LiteLLMConfig
     birth: Birth
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+def worker_env(
+    inherited: Mapping[str, str], config: str, written: Mapping[str, str], key: str | None
+) -> dict[str, str]:
+    """Build the complete environment of a worker; *written* is what the operator set, *key* None opens LiteLLM."""
+    env = DEFAULTS | {name: inherited[name] for name in INHERITED if name in inherited} | dict(written)
+    env["CONFIG_FILE_PATH"] = config
+    env.pop(MASTER_KEY, None)
+    return env | ({MASTER_KEY: key} if key else {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"})
+
+
+def birth(
+    python: str, config: str, texts: tuple[str, ...], env: Mapping[str, str], auth: str, version: str | None
+) -> Birth:
+    """Fix what a worker is born with; *texts* are the LiteLLM config and what it includes."""
+    complete = tuple(sorted(env.items()))
+    digest = sha256(json.dumps([python, config, texts, complete, auth, version]).encode()).hexdigest()
+    return Birth(python, config, complete, digest, auth, version, sha256("\0".join(texts).encode()).hexdigest())
+
+
+def secrets(key: str | None, secret: Mapping[str, str], plain: Mapping[str, str]) -> tuple[bytes, ...]:
+    """List what must be hidden: *key*, all of *secret*, and of *plain* what is named like a secret; longest first."""
+    values = (key or "", *secret.values(), *(value for name, value in plain.items() if _TELLING.search(name)))
+    lines = {line for value in values for line in value.splitlines() if len(line) >= _SHORTEST_SECRET}
+    return tuple(line.encode() for line in sorted(lines, key=lambda line: (-len(line), line)))

@@ -1,0 +1,70 @@
+"""The public listening socket: opened once, held for the supervisor's whole life, inherited by every worker."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from dataclasses import dataclass
+
+import psutil
+
+BACKLOG = 1024  # macOS caps it at kern.ipc.somaxconn (128)
+
+
+@dataclass
+class ListenError(Exception):
+    """The address cannot be listened on now; worth another try. *holder* names who has it, if that can be seen."""
+
+    address: str
+    reason: str
+    holder: str | None = None
+
+    def __str__(self) -> str:
+        held = f" (held by {self.holder})" if self.holder else ""
+        return f"cannot listen on {self.address}: {self.reason}{held}"
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Return a listening socket; raises `ListenError`.
+
+    TCP_NODELAY is inherited by what is accepted: without it streamed tokens wait for each other.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        taken = error.errno == errno.EADDRINUSE
+        reason = error.strerror or str(error)
+        raise ListenError(f"{host}:{port}", reason, holder(host, port) if taken else None) from error
+    return sock
+
+
+def holder(host: str, port: int) -> str | None:
+    """Name the process that listens on *port*: `pid 4711 (python3 -m http.server)`; None if we may not see it."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except (psutil.Error, OSError):
+        return None  # macOS shows other processes' sockets to root only
+    wanted = {host, "0.0.0.0", "::"}
+    for connection in connections:
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr or connection.pid is None:
+            continue
+        if connection.laddr.port != port:
+            continue
+        address = ipaddress.ip_address(connection.laddr.ip)
+        if str(getattr(address, "ipv4_mapped", None) or address) in wanted:
+            return f"pid {connection.pid} ({_command(connection.pid)})"
+    return None
+
+
+def _command(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())[:200] or psutil.Process(pid).name()
+    except psutil.Error:
+        return "unknown"

@@ -1,0 +1,160 @@
+"""Real workers: spawned through the launcher in a session of their own, signalled as a group, always reaped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+import anyio
+import psutil
+from anyio.abc import Process
+
+from ccproxy_supervisor.core.model import Child, SpawnError, Usage
+from ccproxy_supervisor.core.plan import Plan
+
+LAUNCHER = Path(__file__).parents[1] / "launcher.py"
+LAST_WORDS = 0.2  # seconds to wait for what a dead worker's pipes still hold; a grandchild may keep them open
+
+
+class Capture(Protocol):
+    """Pipes for one worker's output."""
+
+    @property
+    def fds(self) -> dict[str, int]: ...
+    def close_child_ends(self) -> None: ...
+    async def drained(self, timeout: float) -> bool: ...
+    def tail(self) -> tuple[str, ...]: ...
+    def close(self) -> None: ...
+
+
+class OsChild:
+    """A `Child` of the operating system."""
+
+    def __init__(self, process: Process, control: socket.socket, capture: Capture) -> None:
+        self.pid = process.pid
+        self._process, self._control, self._capture = process, control, capture
+        self._ready, self._accepting = anyio.Event(), anyio.Event()
+        self._told = b""
+        try:
+            self.stats: psutil.Process | None = psutil.Process(process.pid)
+        except psutil.Error:
+            self.stats = None  # dead already
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+    async def ready(self) -> None:
+        await self._ready.wait()
+
+    async def activate(self) -> None:
+        self._tell("activate")
+        await self._accepting.wait()
+
+    def drain(self, seconds: float) -> None:
+        self._tell(f"drain {seconds}")
+
+    def signal(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM of a group of zombies
+            os.killpg(self.pid, number)
+
+    async def output(self) -> tuple[str, ...]:
+        await self._capture.drained(LAST_WORDS)
+        return self._capture.tail()
+
+    async def listen(self) -> None:
+        """Hear what the launcher says, for as long as it lives."""
+        heard = {b"ready": self._ready, b"accepting": self._accepting}
+        buffer = b""
+        while True:
+            await anyio.wait_readable(self._control)
+            try:
+                data = self._control.recv(4096)
+            except OSError:
+                return
+            if not data:
+                return
+            *lines, buffer = (buffer + data).split(b"\n")
+            for line in lines:
+                if event := heard.get(line):
+                    event.set()
+
+    def _tell(self, order: str) -> None:
+        """The socket holds thousands of orders; one that does not fit goes to a worker past hearing."""
+        with suppress(OSError):
+            self._control.send(order.encode() + b"\n")
+
+
+class Spawner:
+    """Starts workers on the shared listener. *enrol* hears of every process and of its end, for the next supervisor."""
+
+    def __init__(
+        self, listener: socket.socket, home: Path, capture: Callable[[str], Capture],
+        enrol: Callable[[int, psutil.Process | None, str], None], leave: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        self._listener, self._home, self._capture = listener, home, capture
+        self._enrol, self._leave = enrol, leave
+
+    def uds(self, number: int) -> str:
+        """The private socket of a worker, relative to the home, which is every worker's working directory."""
+        return f"run/w{number}.sock"
+
+    @asynccontextmanager
+    async def __call__(self, number: int, plan: Plan) -> AsyncIterator[Child]:
+        capture = self._capture(f"worker {number}")
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        try:
+            process = await self._open(number, plan, theirs, capture)
+            child = OsChild(process, ours, capture)
+            self._enrol(number, child.stats, self.uds(number))
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(child.listen)
+                    yield child
+                    tasks.cancel_scope.cancel()
+            finally:
+                child.signal(signal.SIGKILL)  # sweeps up grandchildren too when the child is long gone
+                with anyio.CancelScope(shield=True):
+                    await process.wait()
+                self._leave(number)
+        finally:
+            theirs.close()
+            ours.close()
+            capture.close()
+            (self._home / self.uds(number)).unlink(missing_ok=True)
+
+    async def _open(self, number: int, plan: Plan, control: socket.socket, capture: Capture) -> Process:
+        fds, birth = capture.fds, plan.birth
+        passed = {"--control-fd": control.fileno(), "--public-fd": self._listener.fileno(), "--log-fd": fds["litellm"]}
+        command = [birth.python, str(LAUNCHER), "--number", str(number), "--uds", self.uds(number)]
+        command += ["--drain", str(plan.settings.proxy.drain_timeout)]
+        command += [word for flag, fd in passed.items() for word in (flag, str(fd))]
+        try:
+            return await anyio.open_process(
+                command, stdin=subprocess.DEVNULL, stdout=fds["stdout"], stderr=fds["stderr"], cwd=self._home,
+                env=dict(birth.env), pass_fds=tuple(passed.values()), start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise SpawnError(f"cannot start {birth.python}: {error.strerror}") from error
+        finally:
+            control.close()
+            capture.close_child_ends()
+
+
+def usage(child: Child) -> Usage | None:
+    """What a worker uses now; None once it cannot be asked."""
+    stats = getattr(child, "stats", None)
+    if not isinstance(stats, psutil.Process):
+        return None
+    try:
+        with stats.oneshot():
+            cpu = stats.cpu_times()
+            return Usage(stats.memory_info().rss, cpu.user + cpu.system, stats.num_fds(), stats.num_threads())
+    except psutil.Error:
+        return None

@@ -1,0 +1,86 @@
+"""A place kept occupied: one worker after another, with backoff between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from anyio import current_time, move_on_after
+
+from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.core.model import Cause, Ending, Journal, State, Transition
+from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.core.policy import Record, backoff
+from ccproxy_supervisor.worker import Worker
+
+
+@dataclass
+class Slot:
+    """A number among the serving workers; it outlives them and remembers."""
+
+    number: int
+    restarts: int = 0
+    last_ending: Ending | None = None
+    lost_at: float | None = None  # heart's clock; set while its worker is lost unasked and no other serves
+
+
+class Seat:
+    """Holds a worker, and a slot while that worker serves or is meant to; without one it keeps a standby."""
+
+    def __init__(self, plan: Plan, generation: int, slot: Slot | None, hire: Callable[[Seat], Worker]) -> None:
+        self.plan, self.generation, self.slot, self._hire = plan, generation, slot, hire
+        self.record = Record()
+        self.resumes_at: float | None = None  # while in backoff, heart's clock
+        self.failed = False  # lost a worker unasked, at least once
+        self.retired: Cause | None = None
+        self.worker = hire(self)
+
+    @property
+    def serving(self) -> bool:
+        return self.worker.serving
+
+    @property
+    def warm(self) -> bool:
+        return self.worker.warm
+
+    @property
+    def settled(self) -> bool:
+        """Proven once, or known to have failed."""
+        return self.failed or self.warm or self.serving
+
+    def adopt(self, plan: Plan) -> None:
+        """Take over what a running worker need not be replaced for."""
+        self.plan = self.worker.plan = plan
+
+    def activate(self) -> None:
+        """Let the worker serve in the slot."""
+        if self.slot:
+            self.worker.activate(self.slot.number)
+
+    def retire(self, cause: Cause, bell: Bell) -> None:
+        self.retired = self.retired or cause
+        self.worker.retire(cause)
+        bell.ring()
+
+    async def tend(
+        self, lose: Callable[[Worker], None], draw: Callable[[], float], journal: Journal, bell: Bell
+    ) -> None:
+        """Keep a worker here until retired, for ever if need be."""
+        while True:
+            worker = self.worker
+            await bell.until(lambda w=worker: w.lost)  # type: ignore[misc]
+            if self.retired is not None:
+                return
+            self.failed = True
+            lose(worker)
+            delay, self.record = backoff(self.plan.settings.restart, self.record, worker.uptime, draw())
+            number = self.slot.number if self.slot else None
+            journal(Transition(worker.number, number, self.generation, State.GONE, State.BACKOFF, delay=delay))
+            self.resumes_at = current_time() + delay
+            bell.ring()
+            with move_on_after(delay):
+                await bell.until(lambda: self.retired is not None)
+            self.resumes_at = None
+            if self.retired is not None:
+                return
+            self.worker = self._hire(self)

@@ -1,0 +1,211 @@
+"""One LiteLLM process, from spawn to reap, as one straight path."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from anyio import create_task_group, current_time, move_on_after, sleep, sleep_forever
+
+from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.core.model import (
+    MOVES,
+    Cause,
+    Child,
+    Ending,
+    Journal,
+    Probed,
+    Spawn,
+    SpawnError,
+    State,
+    Transition,
+    Usage,
+    Verdict,
+)
+from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.core.policy import Streak, outgrown
+
+EAGER = 0.1  # seconds between the probes that prove a new worker
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the heart is handed: the world, in eight functions."""
+
+    spawn: Spawn
+    liveness: Callable[[int, float], Awaitable[Verdict]]  # worker number, timeout
+    readiness: Callable[[int, float], Awaitable[Verdict]]
+    usage: Callable[[Child], Usage | None]
+    journal: Journal
+    wall: Callable[[], float]
+    draw: Callable[[], float]
+    grace: Callable[[], bool]  # just woke from sleep: a failed probe proves nothing
+
+
+class Worker:
+    """Only its own task writes *state*; everyone else asks (`activate`, `retire`) and waits on the bell."""
+
+    def __init__(self, number: int, generation: int, plan: Plan, ports: Ports, bell: Bell) -> None:
+        self.number, self.generation, self.plan = number, generation, plan
+        self.state: State | None = None
+        self.slot: int | None = None
+        self.cause: Cause | None = None  # set once it is being ended
+        self.ending: Ending | None = None
+        self.outgrown: Cause | None = None
+        self.pid: int | None = None
+        self.child: Child | None = None
+        self.served = False
+        self.streak = Streak()
+        self.asked, self._hurried = False, False  # to serve, to leave at once
+        self._retired: Cause | None = None
+        self._ports, self._bell = ports, bell
+        self.born = self._moved = current_time()
+
+    @property
+    def warm(self) -> bool:
+        """Proven and not yet asked to serve."""
+        return self.state is State.STANDBY and not self.asked and not self.lost
+
+    @property
+    def lost(self) -> bool:
+        """Ended, or as good as: its place needs another worker."""
+        return self.cause is not None or self._retired is not None
+
+    @property
+    def serving(self) -> bool:
+        return self.state is State.SERVING and not self.lost
+
+    @property
+    def uptime(self) -> float:
+        return current_time() - self.born
+
+    def activate(self, slot: int) -> None:
+        self.slot, self.asked = slot, True
+        self._bell.ring()
+
+    def retire(self, cause: Cause) -> None:
+        """Ask it to drain and leave; the first cause stands."""
+        self._retired = self._retired or cause
+        self._bell.ring()
+
+    def hurry(self) -> None:
+        """Cut a drain short."""
+        self._hurried = True
+        self._bell.ring()
+
+    async def live(self) -> None:
+        """Run the process until it is reaped. Its exit is the only way out."""
+        self._enter(State.STARTING)
+        status: int | None = None
+        detail = ""
+        output: tuple[str, ...] = ()
+        try:
+            async with self._ports.spawn(self.number, self.plan) as child:
+                self.child, self.pid = child, child.pid
+                async with create_task_group() as watch:
+                    watch.start_soon(self._heed_retirement, child)
+                    watch.start_soon(self._prove_and_watch, child)
+                    status = await child.wait()
+                    watch.cancel_scope.cancel()
+                self._lose(Cause.EXITED)  # before its last lines are read: a standby must not wait for them
+                output = await child.output()
+        except SpawnError as error:
+            self._lose(Cause.SPAWN_FAILED)
+            detail = str(error)
+        finally:
+            cause = self._lose(Cause.EXITED)
+            self.ending = Ending(cause, self.uptime, self._ports.wall(), status, detail, output)
+            self._enter(State.GONE)
+
+    def _lose(self, cause: Cause) -> Cause:
+        self.cause = self.cause or self._retired or cause
+        self._bell.ring()
+        return self.cause
+
+    async def _heed_retirement(self, child: Child) -> None:
+        await self._bell.until(lambda: self._retired is not None)
+        assert self._retired is not None
+        await self._end(child, self._retired)
+
+    async def _prove_and_watch(self, child: Child) -> None:
+        with move_on_after(self.plan.settings.proxy.start_timeout) as late:
+            await self._prove(child)
+        if late.cancelled_caught:
+            await self._end(child, Cause.START_TIMEOUT)
+        if self.state is not State.STARTING:
+            return  # being ended already
+        self._enter(State.STANDBY)
+        async with create_task_group() as tasks:
+            tasks.start_soon(self._serve_when_asked, child)
+            tasks.start_soon(self._insist_on_health, child)
+
+    async def _prove(self, child: Child) -> None:
+        """Readiness is two things: its own word, and good answers in a row."""
+        await child.ready()
+        streak = Streak()
+        while True:
+            health = self.plan.settings.health
+            verdict = await self._ports.readiness(self.number, health.timeout)
+            self._ports.journal(Probed("readiness", f"worker {self.number}", verdict))
+            streak = streak.after(verdict.ok)
+            if streak.good >= health.successes:
+                return
+            await sleep(EAGER if verdict.ok else min(1.0, health.interval))
+
+    async def _serve_when_asked(self, child: Child) -> None:
+        await self._bell.until(lambda: self.asked)
+        with move_on_after(self.plan.settings.health.timeout) as late:
+            await child.activate()
+        if late.cancelled_caught:
+            await self._end(child, Cause.UNRESPONSIVE)
+        if self.state is State.STANDBY:
+            self.served = True
+            self._enter(State.SERVING)
+
+    async def _insist_on_health(self, child: Child) -> None:
+        while True:
+            health = self.plan.settings.health
+            asked = current_time()
+            verdict = await self._ports.liveness(self.number, health.timeout)
+            self._ports.journal(Probed("liveness", f"worker {self.number}", verdict))
+            if verdict.ok or not self._ports.grace():
+                self.streak = self.streak.after(verdict.ok)
+            if self.streak.bad >= health.failures:
+                return await self._end(child, Cause.UNRESPONSIVE)
+            self._weigh(child)
+            await sleep(max(0.0, asked + health.interval - current_time()))
+
+    def _weigh(self, child: Child) -> None:
+        """Notice a passed limit; the pool decides when to replace."""
+        proxy, usage = self.plan.settings.proxy, self._ports.usage(child)
+        limit = outgrown(self.uptime, usage.memory if usage else 0, proxy.max_age, proxy.max_memory)
+        if limit is not self.outgrown:
+            self.outgrown = limit
+            self._bell.ring()
+
+    async def _end(self, child: Child, cause: Cause) -> None:
+        """Ask, wait, insist. Cancelled by the exit it brings about."""
+        if self.cause is not None:
+            await sleep_forever()  # already being ended, for another cause
+        self.cause, drainable = cause, self.state in (State.STANDBY, State.SERVING) and cause.planned
+        self._enter(State.DRAINING)
+        proxy = self.plan.settings.proxy
+        if drainable and not self._hurried:
+            child.drain(proxy.drain_timeout)
+            with move_on_after(proxy.drain_timeout):
+                await self._bell.until(lambda: self._hurried)
+        child.signal(signal.SIGTERM)
+        with move_on_after(proxy.kill_timeout):
+            await self._bell.until(lambda: self._hurried)
+        child.signal(signal.SIGKILL)
+        await sleep_forever()
+
+    def _enter(self, new: State) -> None:
+        if new not in MOVES[self.state]:
+            raise AssertionError(f"cannot move worker {self.number} from {self.state} to {new}")
+        old, self.state = self.state, new
+        spent, self._moved = current_time() - self._moved, current_time()
+        ending = self.ending if new is State.GONE else None
+        self._ports.journal(Transition(self.number, self.slot, self.generation, old, new, spent, self.pid, ending))
+        self._bell.ring()

@@ -1,0 +1,184 @@
+"""A stage for the heart: virtual time, fake ports, and a diary of all it said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import anyio
+
+from ccproxy_supervisor.core.faults import ConfigError, Fault
+from ccproxy_supervisor.core.litellm import LiteLLMConfig
+from ccproxy_supervisor.core.model import Failover, Note, Reloaded, SpawnError, Transition, Usage, Verdict
+from ccproxy_supervisor.core.plan import Birth, Plan
+from ccproxy_supervisor.core.settings import parse
+from ccproxy_supervisor.supervisor import Supervisor
+from ccproxy_supervisor.worker import Ports
+
+SETTINGS = """
+proxy: {workers: WORKERS, standby: STANDBY, start_timeout: 60s, drain_timeout: 30s, kill_timeout: 5s, hold: 15s}
+restart: {first_delay: 1s, factor: 2, longest_delay: 8s, jitter: 0, stable_after: 60s}
+health: {interval: 5s, timeout: 3s, failures: 3, successes: 2}
+"""
+
+
+def plan_of(workers: int = 1, standby: int = 0, digest: str = "a", extra: str = "") -> Plan:
+    text = SETTINGS.replace("WORKERS", str(workers)).replace("STANDBY", str(standby))
+    birth = Birth(python="python", config="config.yaml", env=(), digest=digest)
+    return Plan(parse(text + extra), LiteLLMConfig(()), birth)
+
+
+def patched(plan: Plan, section: str, **values: Any) -> Plan:
+    part = getattr(plan.settings, section).model_copy(update=values)
+    return replace(plan, settings=plan.settings.model_copy(update={section: part}))
+
+
+@asynccontextmanager
+async def curtain() -> AsyncIterator[anyio.abc.TaskGroup]:
+    """A task group with a virtual day to finish: a deadlock becomes a jump to the deadline, not a hang."""
+    with anyio.fail_after(86_400):
+        async with anyio.create_task_group() as tasks:
+            yield tasks
+
+
+class FakeChild:
+    """One life by its script: ready_at, lives, status, sick_at, sick_until, deaf (to SIGTERM), mute (never accepts),
+    stream (seconds a drain takes), memory."""
+
+    def __init__(self, number: int, script: dict[str, Any]) -> None:
+        self.number, self.pid, self.script, self.born = number, 1000 + number, script, anyio.current_time()
+        self.signals: list[tuple[float, int]] = []
+        self.drained_for: float | None = None
+        self.active = False
+        self.status: int | None = None
+        self._exit = anyio.Event()
+
+    @property
+    def age(self) -> float:
+        return anyio.current_time() - self.born
+
+    def die(self, status: int) -> None:
+        if self.status is None:
+            self.status = status
+            self._exit.set()
+
+    def signal(self, number: int) -> None:
+        self.signals.append((round(self.age, 3), int(number)))
+        if number == 9 or (number == 15 and not self.script.get("deaf")):
+            self.die(-int(number))
+
+    async def ready(self) -> None:
+        await anyio.sleep(self.script.get("ready_at", 0))
+
+    async def activate(self) -> None:
+        if self.script.get("mute"):
+            await anyio.sleep_forever()
+        await anyio.lowlevel.checkpoint()
+        self.active = True
+
+    def drain(self, seconds: float) -> None:
+        self.drained_for, self.active = seconds, False
+        self.script = {**self.script, "lives": self.age + self.script.get("stream", 0)}
+        self._redrawn.set()
+
+    async def wait(self) -> int:
+        while self.status is None:
+            self._redrawn = anyio.Event()
+            with anyio.move_on_after(self.script.get("lives", math.inf) - self.age) as over:
+                async with anyio.create_task_group() as race:
+                    race.start_soon(self._first, self._exit, race.cancel_scope)
+                    race.start_soon(self._first, self._redrawn, race.cancel_scope)
+            if over.cancelled_caught:
+                self.die(self.script.get("status", 0))
+        return self.status
+
+    @staticmethod
+    async def _first(event: anyio.Event, scope: anyio.CancelScope) -> None:
+        await event.wait()
+        scope.cancel()
+
+    async def output(self) -> tuple[str, ...]:
+        await anyio.sleep(self.script.get("last_words", 0))
+        return ("last line",)
+
+
+class Stage:
+    """*lives* are the scripts of workers by number, from 1; whoever has none lives for ever."""
+
+    def __init__(self) -> None:
+        self.lives: dict[int, dict[str, Any]] = {}
+        self.children: list[FakeChild] = []
+        self.diary: list[tuple[float, str]] = []
+        self.events: list[Any] = []
+        self.file: Plan | Exception = plan_of()
+        self.adopted: list[Plan] = []
+        self.answering: list[tuple[float, str]] = []
+        self.awake = True
+        self.start = anyio.current_time()
+
+    @property
+    def now(self) -> float:
+        return round(anyio.current_time() - self.start, 3)
+
+    @asynccontextmanager
+    async def spawn(self, number: int, plan: Plan) -> AsyncIterator[FakeChild]:
+        script = self.lives.get(number, {})
+        if error := script.get("spawn_error"):
+            raise SpawnError(error)
+        child = FakeChild(number, script)
+        self.children.append(child)
+        try:
+            yield child
+        finally:
+            child.die(-9)
+
+    async def probe(self, number: int, timeout: float) -> Verdict:
+        child = next(c for c in self.children if c.number == number)
+        well = not child.script.get("sick_at", math.inf) <= child.age < child.script.get("sick_until", math.inf)
+        await anyio.sleep(0 if well else child.script.get("hangs", 0) and timeout)
+        return Verdict(well, 0.0, "" if well else "timeout")
+
+    def journal(self, event: Any) -> None:
+        self.events.append(event)
+        match event:
+            case Transition(number=number, new=new, ending=ending):
+                self.diary.append((self.now, f"{number} {new}" + (f" {ending.cause}" if ending else "")))
+            case Failover(slot=slot, seconds=seconds):
+                self.diary.append((self.now, f"failover {slot} {round(seconds, 3)}"))
+            case Reloaded(result=result):
+                self.diary.append((self.now, f"reload {result}"))
+            case Note(event=word):
+                self.diary.append((self.now, word))
+
+    def read(self) -> Plan:
+        if isinstance(self.file, Exception):
+            raise self.file
+        return self.file
+
+    @asynccontextmanager
+    async def answer(self) -> AsyncIterator[None]:
+        self.answering.append((self.now, "on"))
+        try:
+            yield
+        finally:
+            self.answering.append((self.now, "off"))
+
+    def supervisor(self, plan: Plan | None = None) -> Supervisor:
+        if plan is not None:
+            self.file = plan
+        ports = Ports(
+            spawn=self.spawn, liveness=self.probe, readiness=self.probe, journal=self.journal,
+            usage=lambda child: Usage(child.script.get("memory", 0), 0.0, 1, 1),
+            wall=lambda: 0.0, draw=lambda: 0.0, grace=lambda: not self.awake,
+        )  # fmt: skip
+        return Supervisor(self.read(), self.read, self.adopted.append, ports, self.answer)
+
+    def after(self, when: float) -> list[str]:
+        return [what for at, what in self.diary if at >= when]
+
+
+def refusal(message: str = "no") -> ConfigError:
+    return ConfigError([Fault("supervisor.yaml", message, "proxy.port", 3)])
