@@ -1,0 +1,123 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccproxy_supervisor.core.litellm import Model
+from ccproxy_supervisor.core.ollama import MOST_MODELS, asks, lacking, read_models, read_version, wanted
+
+OURS = "http://127.0.0.1:11434"
+
+
+def tags(*names):
+    return json.dumps({"models": [{"name": name, "model": name, "size": 1} for name in names]}).encode()
+
+
+def ollama(tag="llama2", base=None, **more):
+    return Model("llama", f"ollama/{tag}", tag, base, **more)
+
+
+def test_names_are_read_in_order():
+    assert read_models(tags("llama2:latest", "qwen3:8b")) == ("llama2:latest", "qwen3:8b")
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"models": null}', b'{"models": []}', b'{"models": [{}, {"name": 1}]}'])
+def test_no_models_is_an_answer(body):
+    assert read_models(body) == ()
+
+
+def test_an_older_answer_without_name_is_read_by_model():
+    assert read_models(b'{"models": [{"model": "a:1"}]}') == ("a:1",)
+
+
+def test_names_nobody_can_ask_for_are_left_out():
+    assert read_models(tags("x" * 257, "a\x1b[2J", "", "ok", "\ud800")) == ("ok",)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"Ollama is running", b"[]", b'"x"', b"\xff\xfe{", b"[" * 100_000, b'{"models": {}}', b'{"models": "a"}',
+     b'{"models": ["a"]}', b'{"models": 1' + b"0" * 5000 + b"}", tags(*["a"] * (MOST_MODELS + 1))],
+)  # fmt: skip
+def test_an_answer_of_another_shape_is_a_value_error(body):
+    with pytest.raises(ValueError, match=r"not|more than"):
+        read_models(body)
+
+
+JSON = st.recursive(
+    st.none() | st.text() | st.integers(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["models", "name", "x"]), inner),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_answer_is_names_or_a_value_error(body):
+    try:
+        names = read_models(body)
+    except ValueError:
+        return
+    assert all(name.isprintable() and 0 < len(name) <= 256 for name in names)
+
+
+def test_a_version_is_a_short_text():
+    assert read_version(b'{"version": "0.12.3"}') == "0.12.3"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"version": 1}',
+        b'{"version": ""}',
+        b'{"version": "a\\nb"}',
+        json.dumps({"version": "1" * 300}).encode(),
+    ],
+)
+def test_anything_else_is_no_version(body):
+    with pytest.raises(ValueError, match="version"):
+        read_version(body)
+
+
+@pytest.mark.parametrize(
+    ("wants", "has"),
+    [("llama2", "llama2:latest"), ("llama2:latest", "llama2"), ("LLaMA2", "llama2:latest"), ("library/llama2", "llama2"),
+     ("registry.ollama.ai/library/llama2:7b", "llama2:7b"), ("hf.co:443/a/b", "hf.co:443/a/b:latest"), ("me/x", "me/x:latest")],
+)  # fmt: skip
+def test_two_spellings_of_one_name_are_the_same(wants, has):
+    assert lacking([wants], [has]) == ()
+
+
+@pytest.mark.parametrize(
+    ("wants", "has"), [("llama2:7b", "llama2:latest"), ("llama2", "me/llama2"), ("llama", "llama2")]
+)
+def test_another_tag_or_owner_is_another_model(wants, has):
+    assert lacking([wants], [has]) == (wants,)
+
+
+def test_what_is_lacking_is_named_as_written():
+    assert lacking(["Llama2", "qwen3:8b"], ["qwen3:8b"]) == ("Llama2",)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [None, OURS, "http://localhost:11434/", "http://[::1]:11434", "localhost:11434", "http://127.0.0.1:11434/v1"],
+)
+def test_a_model_without_a_base_or_with_ours_asks_ours(base):
+    assert asks(ollama(base=base), OURS)
+
+
+@pytest.mark.parametrize(
+    "base", ["http://127.0.0.1:11435", "http://mac-2:11434", "https://127.0.0.1", "http://[::1", "http://x:bad"]
+)
+def test_a_model_of_another_server_does_not_ask_ours(base):
+    assert not asks(ollama(base=base), OURS)
+
+
+def test_wanted_are_the_tags_of_our_ollama_each_once():
+    models = [
+        ollama(), ollama(), ollama("qwen3:8b"), ollama("far", "http://mac-2:11434"), ollama("faked", mock=True),
+        Model("gpt", "openai/gpt"),
+    ]  # fmt: skip
+    assert wanted(models, OURS) == ("llama2", "qwen3:8b")
