@@ -14,7 +14,9 @@ CURRENT := $(shell "$(CHOSEN)" -c 'import sys; print("%d.%d" % sys.version_info[
 OTHERS = $(foreach v,$(filter-out $(CURRENT),3.13 3.12 3.11),$(if $(call python,$(v)),$(v)))
 
 DEV := .venv-$(CURRENT)/bin
-LITELLM := $(shell cat ccproxy_supervisor/data/litellm/pinned)
+SHIPPED := ccproxy_supervisor/data/litellm
+LITELLM := $(shell cat $(SHIPPED)/pinned)
+PLATFORMS := aarch64-apple-darwin x86_64-apple-darwin x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
 COMPILE := $(DEV)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -39,7 +41,11 @@ litellm: .venv-$(CURRENT)/made
 lock: .venv-$(CURRENT)/made
 	$(COMPILE) --group build pyproject.toml -o requirements.lock
 	$(COMPILE) --group build --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
-	echo "litellm[proxy]==$(LITELLM)" | $(COMPILE) - -o ccproxy_supervisor/data/litellm/$(LITELLM).lock
+	echo "litellm[proxy]==$(LITELLM)" | $(COMPILE) - --override $(SHIPPED)/overrides.txt -o $(SHIPPED)/$(LITELLM).lock
+	@for lock in requirements.lock requirements-dev.lock $(SHIPPED)/$(LITELLM).lock; do \
+	for platform in $(PLATFORMS); do for version in 3.11 3.12 3.13; do \
+	$(DEV)/uv pip compile --quiet --offline --no-deps --only-binary :all: --python-platform $$platform --python-version $$version \
+	$$lock -o /dev/null || { echo "no wheel: $$lock on $$platform, Python $$version" >&2; exit 1; }; done; done; done
 
 clean:
 	rm -rf .venv .venv-* .cache build *.egg-info
