@@ -1,0 +1,140 @@
+"""The service as launchd is told of it: one property list, and where it belongs."""
+
+from __future__ import annotations
+
+import math
+import os
+import plistlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+from ccproxy_supervisor.core.settings import Settings
+from ccproxy_supervisor.edge.activation import NAME
+
+LABEL = "com.visiquate.ccproxy"
+SEARCH_PATH = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+MARGIN = 10  # seconds launchd waits beyond our own budget before it kills
+OPEN_FILES = 8192  # launchd's own soft limit is 256; kern.maxfilesperproc is far above this
+LAST_WORDS = "launchd.log"  # in the folder of the logs: what the daemon prints before it can log, or while it dies
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who a LaunchDaemon runs as; root's would be nobody's choice."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run. *python* is the supervisor's interpreter, *config* its supervisor.yaml, both absolute."""
+
+    label: str
+    python: str
+    config: Path
+    settings: Settings
+    owner: Owner | None = None  # of a LaunchDaemon
+    sockets: bool = False
+
+    @property
+    def home(self) -> Path:
+        return self.config.parent
+
+    @property
+    def logs(self) -> Path:
+        return self.home / self.settings.logs.directory
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A launchd domain and the folder of its property lists."""
+
+    domain: str
+    folder: Path
+
+    def target(self, label: str) -> str:
+        return f"{self.domain}/{label}"
+
+    def file(self, label: str) -> Path:
+        return self.folder / f"{label}.plist"
+
+
+def place(daemon: bool) -> Place:
+    """Return where a LaunchDaemon, or this person's LaunchAgent, lives."""
+    if daemon:
+        return Place("system", Path("/Library/LaunchDaemons"))
+    return Place(f"gui/{os.getuid()}", Path.home() / "Library/LaunchAgents")
+
+
+def exit_timeout(settings: Settings) -> int:
+    """Seconds between launchd's SIGTERM and its SIGKILL: drain, kill and a margin."""
+    return math.ceil(stop_budget(settings)) + MARGIN
+
+
+def stop_budget(settings: Settings) -> float:
+    return settings.proxy.drain_timeout + settings.proxy.kill_timeout
+
+
+def plist(job: Job) -> dict[str, Any]:
+    """Return the property list. No secret is ever in it: it is readable by everybody."""
+    log, environment = str(job.logs / LAST_WORDS), {"LANG": "en_US.UTF-8", "PATH": SEARCH_PATH}
+    keys: dict[str, Any] = {
+        "Label": job.label,
+        # -P: the home is the working directory, and a file of its owner's must not shadow a module.
+        "ProgramArguments": [job.python, "-P", "-m", "ccproxy_supervisor", "run", "--config", str(job.config)],
+        "RunAtLoad": True,
+        "KeepAlive": True,
+        "ThrottleInterval": 5,
+        "ExitTimeOut": exit_timeout(job.settings),
+        "ProcessType": "Interactive",
+        "SoftResourceLimits": {"NumberOfFiles": OPEN_FILES},
+        "WorkingDirectory": str(job.home),
+        "EnvironmentVariables": environment,
+        "Umask": 0o077,
+        "StandardOutPath": log,
+        "StandardErrorPath": log,
+    }
+    if job.owner is not None:
+        keys["UserName"] = job.owner.name
+        environment["HOME"] = job.owner.home
+    if job.sockets:
+        keys["Sockets"] = {NAME: _socket(job.settings.proxy.host, job.settings.proxy.port)}
+    return keys
+
+
+def _socket(host: str, port: int) -> dict[str, str]:
+    family = "IPv6" if ":" in host else "IPv4"  # said, so that a name never makes two sockets
+    return {"SockNodeName": host, "SockServiceName": str(port), "SockFamily": family, "SockType": "stream"}
+
+
+def render(job: Job) -> bytes:
+    return plistlib.dumps(plist(job), sort_keys=False)
+
+
+def installed(file: Path) -> dict[str, Any] | None:
+    """Return the property list at *file*, `None` if there is none; raises ValueError if it is none."""
+    try:
+        found = plistlib.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, ExpatError) as error:
+        raise ValueError(f"cannot read {file}: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def exit_timeout_fault(found: dict[str, Any], settings: Settings) -> str | None:
+    """Say why launchd would kill a stop that is still within its budget, if it would."""
+    granted = found.get("ExitTimeOut")
+    if granted == 0:  # launchd waits for ever
+        return None
+    budget = stop_budget(settings)
+    if not isinstance(granted, int) or isinstance(granted, bool):
+        return f"ExitTimeOut is not set: launchd may kill after 5 s, a stop may take {budget:g} s"
+    if granted > budget:
+        return None
+    return f"ExitTimeOut is {granted} s, but proxy.drain_timeout + proxy.kill_timeout is {budget:g} s"
