@@ -27,7 +27,11 @@ _LIMITS = {"greater_than": "more than", "greater_than_equal": "at least", "less_
 def complaints(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Fault]:
     """Translate every error of *error*; unknown keys are compared with the keys of *model*."""
     known = dict(_keys(model))
-    return [document.fault(tuple(one["loc"]), _say(one, known)) for one in error.errors(include_url=False)]
+    return [document.fault(_place(one["loc"]), _say(one, known)) for one in error.errors(include_url=False)]
+
+
+def _place(loc: Path) -> Path:
+    return loc[:-1] if loc[-1:] == ("[key]",) else loc
 
 
 def _say(error: ErrorDetails, known: dict[str, tuple[str, ...]]) -> str:

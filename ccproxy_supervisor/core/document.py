@@ -94,8 +94,9 @@ class _Builder:
     def scalar(self, node: yaml.Node) -> Any:
         try:
             if isinstance(node, yaml.ScalarNode):
-                return self.loader.construct_object(node)
-        except (ValueError, OverflowError):  # a date without such a day, a number of a million digits
+                value = self.loader.construct_object(node)
+                return value.encode() and value if isinstance(value, str) else value  # lone surrogates
+        except (ValueError, OverflowError):  # a day that no month has, a number of a million digits
             pass
         raise _refused("not a plain value", node)
 

@@ -40,6 +40,6 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the *known* word that was most likely meant."""
-    return next(iter(get_close_matches(word, known, n=1, cutoff=0.6)), None)
+    return next(iter(get_close_matches(word, known, n=1, cutoff=likeness)), None)

@@ -14,12 +14,12 @@ from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.core.impossible import impossible
 from ccproxy_supervisor.core.units import Duration, GiB, IntervalOrOff, MiB, Size, Timeout
 
-__all__ = ["Change", "Settings", "changes", "parse", "schema"]
+__all__ = ["Change", "Settings", "changes", "examine", "parse", "schema"]
 
 Text = Annotated[str, AfterValidator(values.text), Field(min_length=1)]
 Host = Annotated[str, AfterValidator(values.host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Variables = Annotated[dict[str, str], AfterValidator(values.variables)]
+Variables = dict[Annotated[str, AfterValidator(values.own_variable)], Annotated[str, AfterValidator(values.text)]]
 
 
 class _Strict(BaseModel):
@@ -38,7 +38,7 @@ class ProxySettings(_Strict):
 
     python: Text = "venv/bin/python"
     """Interpreter that has litellm[proxy]."""
-    config: Text = "config.yaml"
+    config: Annotated[str, AfterValidator(values.yaml_file)] = "config.yaml"
     """LiteLLM's own configuration."""
     host: Host = "127.0.0.1"
     """Address to listen on; loopback only, unless allow_remote is true."""
@@ -178,10 +178,21 @@ class Settings(_Strict):
 
 def parse(text: str, source: str = "supervisor.yaml") -> Settings:
     """Read settings; raises `ConfigError` with every fault."""
-    document = read(text, source)
+    settings, faults = examine(text, source)
+    if faults or settings is None:
+        raise ConfigError(faults)
+    return settings
+
+
+def examine(text: str, source: str) -> tuple[Settings | None, list[Fault]]:
+    """Read as much as can be: faulty settings count as not written; None when nothing can be said."""
+    try:
+        document = read(text, source)
+    except ConfigError as error:
+        return None, list(error.faults)
     data = {} if document.value is None else document.value
     if not isinstance(data, dict):
-        raise ConfigError([document.fault((), "must be a mapping of settings, such as `proxy:`")])
+        return None, [document.fault((), "must be a mapping of settings, such as `proxy:`")]
     data = {key: value for key, value in data.items() if value is not None or key not in Settings.model_fields}
     settings, faults = _validate(data, document)
     wrong = {fault.path for fault in faults}
@@ -190,10 +201,7 @@ def parse(text: str, source: str = "supervisor.yaml") -> Settings:
     for path, others, message in impossible(settings) if settings else ():
         if not any(f"{part}.".startswith(f"{bad}.") for part in (path, *others) for bad in wrong):
             faults.append(document.fault(tuple(path.split(".")), message))
-    faults += document.faults
-    if faults or settings is None:
-        raise ConfigError(sorted(faults, key=lambda fault: fault.line or 0))
-    return settings
+    return settings, sorted((*faults, *document.faults), key=lambda fault: fault.line or 0)
 
 
 def _validate(data: dict[str, Any], document: Document) -> tuple[Settings | None, list[Fault]]:

@@ -6,11 +6,24 @@ import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+_OURS = {
+    "CONFIG_FILE_PATH": "set proxy.config",
+    "WORKER_CONFIG": "set proxy.config",
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "set proxy.auth",
+}
+
 
 def text(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain a NUL character")
     return value
+
+
+def yaml_file(value: str) -> str:
+    """LiteLLM takes any other name for no configuration at all."""
+    if not value.lower().endswith((".yaml", ".yml")):
+        raise ValueError("must end in .yaml or .yml; LiteLLM ignores other files")
+    return text(value)
 
 
 def host(value: str) -> str:
@@ -34,14 +47,20 @@ def url(value: str) -> str:
     return value
 
 
-def variables(value: dict[str, str]) -> dict[str, str]:
-    """Environment variables a process can be given."""
-    for name, content in value.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(f"cannot set {name!r}: not the name of an environment variable")
-        if "\x00" in content:
-            raise ValueError(f"cannot set {name}: its value contains a NUL character")
-    return value
+def variable(name: str) -> str:
+    """The name of an environment variable that is the operator's to set."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is not the name of an environment variable")
+    if name in _OURS:
+        raise ValueError(f"belongs to the supervisor; {_OURS[name]}")
+    return name
+
+
+def own_variable(name: str) -> str:
+    """As `variable`, in a file that is not for secrets."""
+    if name == "LITELLM_MASTER_KEY":
+        raise ValueError("is a secret; set proxy.auth: master-key, and a key of your own in the file of proxy.env_file")
+    return variable(name)
 
 
 def is_address(value: str) -> bool:

@@ -1,0 +1,261 @@
+"""The home folder and what is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets as entropy
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from glob import escape, glob
+from pathlib import Path
+
+from ccproxy_supervisor.core.envfile import parse_env
+from ccproxy_supervisor.core.faults import ConfigError, Fault
+from ccproxy_supervisor.core.litellm import MASTER_KEY, LiteLLMConfig, parse_litellm
+from ccproxy_supervisor.core.plan import Plan, birth, secrets, worker_env
+from ccproxy_supervisor.core.settings import ProxySettings, Settings, examine
+
+SETTINGS = "supervisor.yaml"
+_LARGEST_FILE = 1 << 20
+_LONGEST_SOCKET = 103  # bytes of path, on macOS; Linux has four more
+
+
+class HomeTaken(Exception):  # noqa: N818 - a fact, not an error
+    """Another supervisor owns the home; *pid* is None when it did not say."""
+
+    def __init__(self, folder: Path, pid: int | None) -> None:
+        self.pid = pid
+        super().__init__(f"cannot use {folder}: {f'process {pid}' if pid else 'another supervisor'} owns it")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder that *settings_file* is in; neither needs to exist."""
+
+    settings_file: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.settings_file.parent
+
+    @property
+    def run(self) -> Path:
+        """The folder of sockets, lock and state."""
+        return self.folder / "run"
+
+    def path(self, value: str) -> Path:
+        """Resolve a path among the settings: relative ones start at the home."""
+        return self.folder / os.path.expanduser(value)
+
+    def shown(self, path: Path) -> str:
+        """Name *path* as messages do: without the home, where it is inside."""
+        return str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else str(path)
+
+    def socket(self, number: int) -> Path:
+        """The private socket of worker *number*."""
+        return self.run / f"w{number}.sock"
+
+    def prepare(self, settings: Settings) -> tuple[Fault, ...]:
+        """Make the folders that are missing; returns those that cannot be made."""
+        faults = []
+        for folder in (self.run, self.path(settings.admin.socket).parent, self.path(settings.logs.directory)):
+            try:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                faults.append(Fault(self.shown(folder), f"cannot make the folder: {error.strerror}"))
+        return tuple(faults)
+
+    def check_permissions(self, settings: Settings) -> list[Fault]:
+        """Find what others may look into, each with the remedy."""
+        faults = []
+        private = [(self.folder, 0o700), (self.run, 0o700), (self.path(settings.logs.directory), 0o700)]
+        private += [(self.path("master.key"), 0o600)]
+        private += [(self.path(settings.proxy.env_file), 0o600)] if settings.proxy.env_file else []
+        for path, mode in private:
+            with contextlib.suppress(OSError):
+                faults += self._exposed(path, path.stat(), mode)
+        return faults
+
+    def _exposed(self, path: Path, found: os.stat_result, mode: int) -> list[Fault]:
+        name = self.shown(path)
+        if found.st_uid != os.geteuid():
+            return [Fault(name, f"belongs to user {found.st_uid}, not to us; run: chown {os.geteuid()} '{path}'")]
+        if found.st_mode & 0o077:
+            now = stat.S_IMODE(found.st_mode)
+            return [Fault(name, f"is open to other users (mode {now:04o}); run: chmod {mode:o} '{path}'")]
+        return []
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Own the home; raises `HomeTaken` and `ConfigError`. The kernel gives it back whatever happens to this process."""
+        path = self.run / "supervisor.lock"
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise ConfigError([Fault(self.shown(path), f"cannot lock the home: {error.strerror}")]) from None
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(file, 20, 0).strip()
+                raise HomeTaken(self.folder, int(holder) if holder.isdigit() else None) from None
+            with contextlib.suppress(OSError):  # a full disk costs the name of the holder, not the lock
+                os.ftruncate(file, 0)
+                os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(file)
+
+    def master_key(self) -> str:
+        """Read the generated master key, or generate it; raises `ConfigError`."""
+        path = self.path("master.key")
+        if not os.path.exists(path):
+            self._make_key(path)
+        key = self.read(path, private=True).strip()
+        if not key.startswith("sk-") or len(key) < 20:
+            raise ConfigError([Fault(self.shown(path), f"is not a key; delete '{path}' to get a new one")])
+        return key
+
+    def _make_key(self, path: Path) -> None:
+        draft = path.with_name(f".master.key.{entropy.token_hex(4)}")
+        try:
+            file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            try:
+                os.write(file, f"sk-{entropy.token_urlsafe(32)}\n".encode())
+                os.fsync(file)
+                with contextlib.suppress(FileExistsError):  # somebody was faster: theirs is the key
+                    os.link(draft, path)
+            finally:
+                os.close(file)
+                os.unlink(draft)
+        except OSError as error:
+            raise ConfigError([Fault(self.shown(path), f"cannot keep a master key: {error.strerror}")]) from None
+
+    def read(self, path: Path, *, private: bool = False, remedy: str = "run: ccproxy-supervisor init") -> str:
+        """Read a text file of at most 1 MiB; *private* ones must be ours alone. Raises `ConfigError`."""
+        name = self.shown(path)
+        try:
+            with open(path, "rb", opener=_open_at_once) as stream:
+                found = os.fstat(stream.fileno())
+                if not stat.S_ISREG(found.st_mode):
+                    raise ConfigError([Fault(name, "cannot read it: not a file")])
+                if private and (faults := self._exposed(path, found, 0o600)):
+                    raise ConfigError(faults)
+                data = stream.read(_LARGEST_FILE + 1)
+        except OSError as error:
+            advice = f"; {remedy}" if isinstance(error, FileNotFoundError) else ""
+            raise ConfigError([Fault(name, f"cannot read '{path}': {error.strerror}{advice}")]) from None
+        if len(data) > _LARGEST_FILE:
+            raise ConfigError([Fault(name, "cannot read it: larger than 1 MiB")])
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise ConfigError([Fault(name, "cannot read it: not UTF-8", "", line)]) from None
+
+    def read_plan(self, environ: Mapping[str, str]) -> Plan:
+        """Read and check every file for workers that inherit from *environ*; raises `ConfigError` with all faults."""
+        settings, found = examine(self.read(self.settings_file), self.shown(self.settings_file))
+        if settings is None or any(fault.path.startswith("proxy") for fault in found):
+            raise ConfigError(found)  # which other files to read is not known
+        faults, proxy, config = list(found), settings.proxy, self.path(settings.proxy.config)
+        faults += self._long_sockets(settings)
+        secret: dict[str, str] | None = None
+        with _gathered(faults):
+            secret = self._env_file(proxy)
+        key: str | None = None
+        with _gathered(faults):
+            key = self._key(proxy, secret)
+        env = worker_env(environ, str(config), (secret or {}) | proxy.env, key)
+        texts: list[str] = []
+        litellm = LiteLLMConfig(())
+        with _gathered(faults):
+            litellm = self._litellm(config, None if secret is None else env, proxy.auth, texts)
+        python = ""
+        with _gathered(faults):
+            python = self._python(proxy)
+        if faults:
+            raise ConfigError(faults)
+        born = birth(python, str(config), tuple(texts), env, proxy.auth, _litellm_version(python))
+        return Plan(settings, litellm, born, secrets(key, secret or {}, proxy.env))
+
+    def _litellm(self, config: Path, env: Mapping[str, str] | None, auth: str, texts: list[str]) -> LiteLLMConfig:
+        """Read LiteLLM's config and all it includes; their *texts* are collected."""
+
+        def include(source: str, name: str) -> tuple[str, str]:
+            path = Path(os.path.abspath(self.path(source).parent / name))
+            texts.append(self.read(path, remedy=f"it is included by {source}"))
+            return self.shown(path), texts[-1]
+
+        texts.append(self.read(config))
+        return parse_litellm(texts[0], env, self.shown(config), auth, include)
+
+    def _env_file(self, proxy: ProxySettings) -> dict[str, str]:
+        if proxy.env_file is None:
+            return {}
+        path = self.path(proxy.env_file)
+        return parse_env(self.read(path, private=True, remedy="remove proxy.env_file"), self.shown(path))
+
+    def _key(self, proxy: ProxySettings, secret: Mapping[str, str] | None) -> str | None:
+        own = (secret or {}).get(MASTER_KEY)
+        if own is not None and proxy.auth == "open":
+            fault = f"{MASTER_KEY} makes LiteLLM demand a key; remove it, or set proxy.auth: master-key"
+            raise ConfigError([Fault(str(proxy.env_file), fault)])
+        if own is not None and not own.startswith("sk-"):
+            raise ConfigError([Fault(str(proxy.env_file), f"{MASTER_KEY} must start with sk-")])
+        return None if proxy.auth == "open" else own or self.master_key()
+
+    def _python(self, proxy: ProxySettings) -> str:
+        """Resolve the interpreter's folder but not the file: a virtual environment is known by where its link is."""
+        path = self.path(proxy.python)
+        reason = ""
+        if os.path.islink(path) and not os.path.exists(path):
+            reason = f"it links to {os.readlink(path)}, which is gone; run: ccproxy-supervisor upgrade --repair"
+        elif not os.path.isfile(path):
+            reason = "no such file; run: ccproxy-supervisor init"
+        elif not os.access(path, os.X_OK):
+            reason = f"not executable; run: chmod +x '{path}'"
+        if reason:
+            fault = Fault(self.shown(self.settings_file), f"cannot run '{path}': {reason}", "proxy.python")
+            raise ConfigError([fault])
+        return os.path.join(os.path.realpath(path.parent), path.name)
+
+    def _long_sockets(self, settings: Settings) -> Iterator[Fault]:
+        for path in (self.socket(9_999_999), self.path(settings.admin.socket)):
+            length = len(os.fsencode(path))
+            if length > _LONGEST_SOCKET:
+                message = f"cannot make the socket '{path}': {length} bytes, and macOS allows {_LONGEST_SOCKET}"
+                yield Fault(self.shown(self.settings_file), f"{message}; choose a home with a shorter path")
+
+
+def locate(option: str | None, environ: Mapping[str, str]) -> Home:
+    """Find the home: `--config FILE`, else `$CCPROXY_HOME`, else `~/ccproxy`."""
+    if option:
+        file = option
+    elif environ.get("CCPROXY_HOME"):
+        file = os.path.join(environ["CCPROXY_HOME"], SETTINGS)
+    else:
+        file = os.path.join(environ.get("HOME") or "~", "ccproxy", SETTINGS)
+    return Home(Path(os.path.abspath(os.path.expanduser(file))))
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO must not hang us
+
+
+@contextlib.contextmanager
+def _gathered(faults: list[Fault]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        faults += error.faults
+
+
+def _litellm_version(python: str) -> str | None:
+    """Read it from the file names of the environment: running its interpreter takes seconds, and may run malware."""
+    prefix = os.path.dirname(os.path.dirname(python))
+    found = glob(os.path.join(escape(prefix), "lib", "python*", "site-packages", "litellm-*.dist-info"))
+    return os.path.basename(max(found))[len("litellm-") : -len(".dist-info")] if found else None
