@@ -1,0 +1,113 @@
+"""What was read and is not on disk yet: bounded, and never waited for longer than a disk that works would need."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import NamedTuple
+
+CHUNK = 1 << 20  # the largest read, and the size of the buffers that are handed round
+LIMIT = 16 << 20
+RESERVE = 1 << 20  # for the supervisor's own lines, which never wait
+PATIENCE = 1.0  # seconds a reader may wait for a disk in all
+HEALTHY = 16 << 20  # bytes a second: a disk this fast earns its patience back, so nothing of a flood is lost
+BATCH = 4 << 20  # the writer reports progress at least this often
+SETTLED = 1.0  # seconds without work after which spare buffers are given back
+
+
+class Piece(NamedTuple):
+    """Whole lines of *log*: `data[start:end]`."""
+
+    log: str
+    data: bytes | bytearray
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+    @property
+    def cost(self) -> int:
+        """Roughly the memory it holds: of a short line, most of it is bookkeeping."""
+        return self.end - self.start + 256
+
+
+class Backlog:
+    """Between those who read and the one who writes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._filled, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._pieces: list[Piece] = []
+        self._spare: list[bytearray] = []
+        self._held, self._patience = 0, PATIENCE
+        self._woken = self._closed = False
+
+    def put(self, piece: Piece) -> bool:
+        """Take *piece* at once or not at all."""
+        with self._lock:
+            return self._put(piece, LIMIT + RESERVE)
+
+    def offer(self, piece: Piece) -> bool:
+        """Take *piece*, waiting for room as long as there is patience."""
+        with self._lock:
+            while self._held + piece.cost > LIMIT and self._patience > 0 and not self._closed:
+                began = time.monotonic()
+                self._room.wait(self._patience)
+                self._patience -= time.monotonic() - began
+            return self._put(piece, LIMIT)
+
+    def _put(self, piece: Piece, limit: int) -> bool:
+        if self._closed or self._held + piece.cost > limit:
+            return False
+        self._pieces.append(piece)
+        self._held += piece.cost
+        if len(self._pieces) == 1:
+            self._filled.notify()
+        return True
+
+    def take(self, timeout: float | None) -> list[Piece] | None:
+        """The next pieces as soon as there are any; empty after *timeout* or `wake`, None at the end."""
+        with self._lock:
+            if not self._has_news() and self._spare and not self._filled.wait_for(self._has_news, SETTLED):
+                self._spare.clear()
+            self._filled.wait_for(self._has_news, timeout)
+            self._woken, size, count = False, 0, 0
+            while count < len(self._pieces) and size < BATCH:
+                size += self._pieces[count].cost
+                count += 1
+            taken, self._pieces = self._pieces[:count], self._pieces[count:]
+            return taken or (None if self._closed else [])
+
+    def done(self, pieces: list[Piece]) -> bool:
+        """*pieces* are dealt with; returns whether nothing is left."""
+        with self._lock:
+            for piece in pieces:
+                self._held -= piece.cost
+                self._patience = min(PATIENCE, self._patience + piece.size / HEALTHY)
+                if isinstance(piece.data, bytearray):
+                    self._spare.append(piece.data)
+            self._room.notify_all()
+            return self._held == 0
+
+    def buffer(self) -> bytearray:
+        """A buffer of `CHUNK` bytes to read into; used again because fresh pages cost more than the reading."""
+        with self._lock:
+            return self._spare.pop() if self._spare else bytearray(CHUNK)
+
+    def wake(self) -> None:
+        """Make `take` return."""
+        with self._lock:
+            self._woken = True
+            self._filled.notify()
+
+    def close(self) -> None:
+        """Take nothing any more; `take` hands out what is left."""
+        with self._lock:
+            self._closed = True
+            self._filled.notify()
+            self._room.notify_all()
+
+    def _has_news(self) -> bool:
+        return bool(self._pieces) or self._woken or self._closed

@@ -1,0 +1,80 @@
+"""One worker's output: its pipes and its last lines."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import anyio.to_thread
+
+from ccproxy_supervisor.core.lines import last_lines
+from ccproxy_supervisor.edge.logs.backlog import CHUNK
+
+STREAMS = ("stdout", "stderr", "litellm")
+TAIL, LINES, WIDTH = 16 << 10, 20, 500
+
+
+@dataclass(eq=False, slots=True)
+class Pipe:
+    """Our end of one stream; *carry* is its unfinished line, to be passed on at *due*."""
+
+    log: str
+    fd: int
+    capture: Capture
+    carry: bytes = b""
+    due: float = math.inf
+
+
+class Capture:
+    """The pipes of one worker; *fds* are the ends to hand to it, by stream."""
+
+    def __init__(self, label: str, dismiss: Callable[[list[Pipe]], None]) -> None:
+        self.label, self._dismiss = label, dismiss
+        self.fds: dict[str, int] = {}
+        self.pipes = [self._open(log) for log in STREAMS]
+        self._left, self._all_ended = len(self.pipes), threading.Event()
+        self._last: tuple[bytes, ...] = ()
+
+    def _open(self, log: str) -> Pipe:
+        ours, self.fds[log] = os.pipe()
+        os.set_blocking(ours, False)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):  # the user's share of pipe memory is spent: the usual size works too
+                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, CHUNK)
+        return Pipe(log, ours, self)
+
+    def close_child_ends(self) -> None:
+        while self.fds:
+            os.close(self.fds.popitem()[1])
+
+    def close(self) -> None:
+        """Have read what the pipes hold now, then let go of them, whoever else still writes."""
+        self.close_child_ends()
+        self._dismiss(self.pipes)
+
+    async def drained(self, timeout: float) -> bool:
+        """Wait until every process has closed its ends and all is read; False after *timeout* seconds."""
+        if self._all_ended.is_set():
+            return True
+        return await anyio.to_thread.run_sync(self._all_ended.wait, timeout, abandon_on_cancel=True)
+
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of all streams in order of arrival, secrets hidden."""
+        return last_lines(self._last, LINES, WIDTH)
+
+    def saw(self, data: bytes | bytearray, end: int) -> None:
+        """The reader passed on `data[:end]`."""
+        start = max(0, end - TAIL)
+        start = start and (data.find(b"\n", start, end) + 1 or start)
+        self._last = (*self._last[1 - LINES :], bytes(memoryview(data)[start:end]))
+
+    def ended(self, pipe: Pipe) -> None:
+        """The reader is done with *pipe*."""
+        self._left -= 1
+        if self._left == 0:
+            self._all_ended.set()

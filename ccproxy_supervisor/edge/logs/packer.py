@@ -1,0 +1,99 @@
+"""Compresses rotated files in a thread of its own, at the lowest priority."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from ccproxy_supervisor.core.rotation import PARTIAL, leftovers, uncompressed
+from ccproxy_supervisor.edge.logs.tally import Tally
+
+CHUNK = 256 << 10
+LEVEL = 4  # half the time of the usual 6 for a twentieth more bytes
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Packer(threading.Thread):
+    """Whatever lies uncompressed in the folder is compressed, so a crash or a full disk only puts it off."""
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__(name="log-packer", daemon=True)
+        self._tally = tally
+        self._order, self._stopped = threading.Event(), False
+        self._folder: Path | None = None
+
+    def pack(self, folder: Path) -> None:
+        """Compress what lies uncompressed in *folder*; at once, or after what is being compressed now."""
+        self._folder = folder
+        self._order.set()
+
+    def stop(self, timeout: float) -> None:
+        """Leave the rest for the next start."""
+        self._stopped = True
+        self._order.set()
+        self.join(timeout)
+
+    def run(self) -> None:
+        _yield_to_others()
+        while self._order.wait() and not self._stopped:
+            self._order.clear()
+            if self._folder is not None:
+                self._pack_all(self._folder)
+
+    def _pack_all(self, folder: Path) -> None:
+        with suppress(FileNotFoundError):  # the folder was removed; the next rotation asks again
+            for name in uncompressed(os.listdir(folder)):
+                log = name.partition(".")[0]
+                try:
+                    self._pack(folder / name)
+                except OSError as error:
+                    self._tally.failed("compress", log, error)
+                else:
+                    self._tally.resumed("compress", log)
+
+    def _pack(self, path: Path) -> None:
+        target = path.with_name(path.name + ".gz")
+        partial = target.with_name(target.name + PARTIAL)
+        partial.unlink(missing_ok=True)
+        try:
+            self._squeeze(path, partial)
+            if path.exists() and not self._stopped:  # it may have been the oldest, and had to go meanwhile
+                os.rename(partial, target)
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            if path.exists():
+                raise
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _squeeze(self, path: Path, partial: Path) -> None:
+        with open(os.open(path, _READ), "rb") as source, open(os.open(partial, _CREATE, 0o600), "wb") as sink:
+            squeeze = zlib.compressobj(LEVEL, wbits=31)
+            while data := source.read(CHUNK):
+                if self._stopped:
+                    return
+                sink.write(squeeze.compress(data))
+            sink.write(squeeze.flush())
+            sink.flush()
+            times = os.fstat(source.fileno())
+            os.utime(sink.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
+            os.fsync(sink.fileno())
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a crash left behind."""
+    for name in leftovers(os.listdir(folder)):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _yield_to_others() -> None:
+    with suppress(OSError):
+        if sys.platform == "linux":  # priorities are per thread there
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        elif sys.platform == "darwin" and sys.version_info >= (3, 12):
+            os.setpriority(os.PRIO_DARWIN_THREAD, 0, os.PRIO_DARWIN_BG)

@@ -1,0 +1,163 @@
+"""Reads what workers write: one thread for all pipes, asleep while they are silent."""
+
+from __future__ import annotations
+
+import math
+import os
+import selectors
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ccproxy_supervisor.core.lines import HIDDEN, SHORTEST, Secrets
+from ccproxy_supervisor.edge.logs.backlog import CHUNK, Backlog, Piece
+from ccproxy_supervisor.edge.logs.capture import Capture, Pipe
+from ccproxy_supervisor.edge.logs.tally import Tally
+
+LONGEST = 256 << 10  # an unfinished line longer than this is passed on in parts
+SILENCE = 1.0  # seconds after which an unfinished line is passed on
+SMALL = 32 << 10  # less than this in one round …
+PAUSE = 0.001  # … while data keeps coming: let the pipes fill; a wake-up for every line costs four times the CPU
+HAND_ON = 64 << 10  # a longer read goes on in its buffer, a shorter one is copied out of it
+
+
+class Reader(threading.Thread):
+    """Passes on whole lines, secrets hidden. Only this thread touches the pipes; others give it orders."""
+
+    def __init__(self, backlog: Backlog, tally: Tally, secrets: Callable[[], Secrets]) -> None:
+        super().__init__(name="log-reader", daemon=True)
+        self._backlog, self._tally, self._secrets = backlog, tally, secrets
+        self._orders: deque[Callable[[], None]] = deque()
+        self._door, self._stopped = threading.Lock(), False
+        self._woken, self._waker = os.pipe()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._pipes: set[Pipe] = set()
+        self._unfinished: dict[str, Pipe] = {}  # who wrote the unfinished line at the end of a log
+        self._buffer = backlog.buffer()
+        self._last_round = 0.0
+
+    def capture(self, label: str) -> Capture:
+        capture = Capture(label, lambda pipes: self._order(lambda: self._dismiss(pipes)))
+        self._order(lambda: self._admit(capture.pipes))
+        return capture
+
+    def stop(self) -> None:
+        """Read what the pipes hold now, and end."""
+        self._order(self._stop)
+
+    def run(self) -> None:
+        while not self._stopped:
+            due = min((pipe.due for pipe in self._pipes), default=math.inf)
+            got = 0
+            for key, _ in self._selector.select(None if due == math.inf else max(0.0, due - time.monotonic())):
+                if key.data is None:
+                    os.read(self._woken, 4096)
+                else:
+                    got += self._read(key.data)
+            while self._orders:
+                self._orders.popleft()()
+            self._pass_on_unfinished()
+            self._pace(got)
+        self._selector.close()
+        os.close(self._woken)
+        os.close(self._waker)
+
+    def _order(self, order: Callable[[], None]) -> None:
+        with self._door:
+            if not self._stopped:
+                self._orders.append(order)
+                os.write(self._waker, b".")
+
+    def _admit(self, pipes: list[Pipe]) -> None:
+        for pipe in pipes:
+            self._pipes.add(pipe)
+            self._selector.register(pipe.fd, selectors.EVENT_READ, pipe)
+
+    def _dismiss(self, pipes: list[Pipe]) -> None:
+        for pipe in self._pipes.intersection(pipes):
+            got = 0
+            while pipe in self._pipes and got < CHUNK and (more := self._read(pipe)):  # no pipe holds more than CHUNK
+                got += more
+            if pipe in self._pipes:
+                self._end(pipe)
+
+    def _stop(self) -> None:
+        self._dismiss(list(self._pipes))
+        with self._door:
+            self._stopped = True
+
+    def _read(self, pipe: Pipe) -> int:
+        """Read once; returns how much."""
+        kept, view = len(pipe.carry), memoryview(self._buffer)
+        view[:kept] = pipe.carry
+        try:
+            got = os.readv(pipe.fd, [view[kept:]])
+        except BlockingIOError:
+            return 0
+        if got == 0:
+            self._end(pipe)
+            return 0
+        end = kept + got
+        cut = self._buffer.rfind(b"\n", kept, end) + 1
+        pipe.carry = bytes(view[cut:end])
+        pipe.due = time.monotonic() + SILENCE if pipe.carry else math.inf
+        if cut:
+            self._pass_on(pipe, cut)
+        if len(pipe.carry) > LONGEST:
+            self._release(pipe)
+        return got
+
+    def _end(self, pipe: Pipe) -> None:
+        self._release(pipe, final=True)
+        self._pipes.remove(pipe)
+        self._selector.unregister(pipe.fd)
+        os.close(pipe.fd)
+        pipe.capture.ended(pipe)
+
+    def _pass_on(self, pipe: Pipe, cut: int) -> None:
+        """Pass on the whole lines at the start of the buffer."""
+        secrets = self._secrets()
+        if secrets.within(self._buffer, cut):
+            self._give(pipe, secrets.mask(bytes(memoryview(self._buffer)[:cut])))
+        elif cut < HAND_ON:
+            self._give(pipe, bytes(memoryview(self._buffer)[:cut]))
+        elif self._give(pipe, self._buffer, cut):
+            self._buffer = self._backlog.buffer()
+
+    def _pass_on_unfinished(self) -> None:
+        now = time.monotonic()
+        for pipe in self._pipes:
+            if pipe.due <= now:
+                self._release(pipe)
+
+    def _release(self, pipe: Pipe, *, final: bool = False) -> None:
+        """Pass on an unfinished line, but not what may be the beginning of a secret."""
+        secrets = self._secrets()
+        data = secrets.mask(pipe.carry)
+        begun = secrets.begun(data)
+        whole, pipe.carry, pipe.due = data[: len(data) - begun], data[len(data) - begun :], math.inf
+        if final:
+            whole, pipe.carry = whole + (HIDDEN if begun >= SHORTEST else pipe.carry), b""
+        if whole:
+            self._give(pipe, whole)
+
+    def _give(self, pipe: Pipe, data: bytes | bytearray, end: int | None = None) -> bool:
+        end = len(data) if end is None else end
+        pipe.capture.saw(data, end)
+        other = self._unfinished.pop(pipe.log, pipe)
+        if other is not pipe:
+            self._backlog.offer(Piece(pipe.log, b"\n", 0, 1))
+        if data[end - 1] != ord("\n"):
+            self._unfinished[pipe.log] = pipe
+        if self._backlog.offer(Piece(pipe.log, data, 0, end)):
+            return True
+        self._tally.count(pipe.log, dropped=end)
+        self._tally.failed("keep up with", pipe.log, "the disk is slower than the workers write, or hangs")
+        return False
+
+    def _pace(self, got: int) -> None:
+        if 0 < got < SMALL and time.monotonic() - self._last_round < 2 * PAUSE:
+            time.sleep(PAUSE)
+        self._last_round = time.monotonic()

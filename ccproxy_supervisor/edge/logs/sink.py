@@ -1,0 +1,81 @@
+"""The door to the logs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from ccproxy_supervisor.core.lines import Secrets
+from ccproxy_supervisor.core.model import Journal, Note
+from ccproxy_supervisor.core.settings import LogSettings
+from ccproxy_supervisor.edge.logs.backlog import Backlog, Piece
+from ccproxy_supervisor.edge.logs.capture import Capture
+from ccproxy_supervisor.edge.logs.reader import Reader
+from ccproxy_supervisor.edge.logs.tally import LogCounters, Tally
+from ccproxy_supervisor.edge.logs.writer import Writer
+
+
+class LogSink:
+    """Nothing here waits for a disk except `close`."""
+
+    def __init__(
+        self, directory: Path, settings: LogSettings, journal: Journal, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._directory, self._journal = directory, journal
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._secrets = Secrets()
+        self._tally, self._backlog = Tally(self._tell), Backlog()
+        self._reader = Reader(self._backlog, self._tally, lambda: self._secrets)
+        self._writer = Writer(directory, settings, self._backlog, self._tally, clock)
+
+    def start(self) -> None:
+        """Begin; notes go to the journal in the running event loop, or where there is none in the thread they are of."""
+        with suppress(RuntimeError):
+            self._loop = asyncio.get_running_loop()
+        self._writer.start()
+        self._reader.start()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what the pipes and the backlog still hold, for at most *timeout* seconds; for a thread of its own."""
+        self._reader.stop()
+        if self._reader.is_alive():
+            self._reader.join(timeout / 2)
+        self._backlog.close()
+        if self._writer.is_alive():
+            self._writer.join(timeout / 2)
+
+    def capture(self, label: str) -> Capture:
+        """Pipes for the output of one worker, named *label*."""
+        return self._reader.capture(label)
+
+    def write(self, log: str, data: bytes) -> None:
+        """Append whole lines to *log*; never waits."""
+        data = self._secrets.mask(data if data.endswith(b"\n") else data + b"\n")
+        if not self._backlog.put(Piece(log, data, 0, len(data))):
+            self._tally.count(log, dropped=len(data))
+
+    def hide(self, secrets: Iterable[bytes]) -> None:
+        """Show `***` for *secrets* from now on, besides those already hidden: an old worker may still say them."""
+        self._secrets = self._secrets.plus(secrets)
+
+    def rotate(self) -> None:
+        """Begin new files now; a file that somebody moved is only opened again."""
+        self._writer.rotate()
+
+    def adopt(self, settings: LogSettings, directory: Path | None = None) -> None:
+        """Go on with other *settings*, and in another *directory* if one is given."""
+        self._directory = directory or self._directory
+        self._writer.adopt(self._directory, settings)
+
+    def counters(self) -> dict[str, LogCounters]:
+        return self._tally.counters()
+
+    def _tell(self, note: Note) -> None:
+        if self._loop is None:
+            self._journal(note)
+        else:
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                self._loop.call_soon_threadsafe(self._journal, note)
