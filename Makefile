@@ -17,7 +17,7 @@ DEV := .venv-$(CURRENT)/bin
 SHIPPED := ccproxy_supervisor/data/litellm
 LITELLM := $(shell cat $(SHIPPED)/pinned)
 PLATFORMS := aarch64-apple-darwin x86_64-apple-darwin x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
-COMPILE := $(DEV)/uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 \
+COMPILE := $(DEV)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 run: .venv/made
@@ -38,6 +38,7 @@ bench: litellm
 litellm: .venv-$(CURRENT)/made
 	@$(DEV)/ccproxy-supervisor init .cache/home
 
+# Newer versions of everything: make lock UPGRADE=--upgrade
 lock: .venv-$(CURRENT)/made
 	$(COMPILE) --group build pyproject.toml -o requirements.lock
 	$(COMPILE) --group build --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
