@@ -1,0 +1,140 @@
+"""Traefik's dynamic configuration: who gets in, which paths there are, and how they reach LiteLLM."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from ccproxy_supervisor.core.settings import Settings
+from ccproxy_supervisor.deploy.fleet import PEER, authority, balancer
+from ccproxy_supervisor.deploy.tokens import Ledger, Token
+
+#: What clients may ask for. Nothing that administers LiteLLM: in `auth: master-key` every client speaks with its key.
+PATHS = (
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "(?:/v1)?/chat/completions",
+    "(?:/v1)?/completions",
+    "(?:/v1)?/embeddings",
+    "(?:/v1)?/responses",
+    "(?:/v1)?/models",
+    "(?:/v1)?/models/[A-Za-z0-9._:@-]+",
+)
+
+#: Every header LiteLLM takes a key from. A client's own must not reach it.
+KEY_HEADERS = (
+    "Authorization",
+    "X-Api-Key",
+    "Api-Key",
+    "X-Litellm-Api-Key",
+    "X-Goog-Api-Key",
+    "Ocp-Apim-Subscription-Key",
+)
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # an anchor is for machines
+
+
+_HEAD = """\
+# Written by `ccproxy-supervisor traefik` and `token add|revoke`; changes made by hand are lost.
+# Holds tokens in plain text, because Traefik compares them: keep it 0600 and out of backups and repositories.
+"""
+
+
+def render(settings: Settings, ledger: Ledger, key: str | None) -> str:
+    """Write the file for Traefik's file provider; *key* is LiteLLM's own in `auth: master-key`."""
+    return _HEAD + yaml.dump({"http": document(settings, ledger, key)}, Dumper=_Plain, sort_keys=False, width=10_000)
+
+
+def document(settings: Settings, ledger: Ledger, key: str | None) -> dict[str, Any]:
+    routers: dict[str, dict[str, Any]] = {}
+    for token in ledger.tokens:
+        routers |= _member(token) if token.name == PEER else _client(token)
+    routers["ccproxy-deny"] = _router(
+        "PathPrefix(`/`)", "noop@internal", "ccproxy-challenge", "ccproxy-deny", priority=1
+    )
+    for router in routers.values():
+        router["entryPoints"] = list(ledger.entry_points)
+    peer = ledger.get(PEER)
+    here, there = _credentials(key), _credentials(peer.secret if peer else key)
+    local = {"servers": [{"url": f"http://{authority(settings.proxy.host, settings.proxy.port)}"}]}
+    admin = {"servers": [{"url": f"http://{authority(settings.admin.host, settings.admin.port)}"}]}
+    front = balancer(settings.fleet, there) if settings.fleet else local
+    services = {"ccproxy": front} | ({"ccproxy-local": local, "ccproxy-admin": admin} if peer else {})
+    return {
+        "routers": routers,
+        "middlewares": {
+            "ccproxy-credentials": _headers(there if settings.fleet else here),
+            **({"ccproxy-local-credentials": _headers(here)} if peer else {}),
+            "ccproxy-retry": {"retry": _retry(bool(settings.fleet))},
+            "ccproxy-challenge": {"headers": {"customResponseHeaders": {"WWW-Authenticate": "Bearer"}}},
+            "ccproxy-deny": {"ipAllowList": {"sourceRange": ["255.255.255.255/32"], "rejectStatusCode": 401}},
+        },
+        "services": {name: {"loadBalancer": {**_FORWARDING, **service}} for name, service in services.items()},
+        "serversTransports": {"ccproxy": _transport("2s" if settings.fleet else "10s")},
+    }
+
+
+def _client(token: Token) -> dict[str, Any]:
+    """Route one client, under a name of its own: revocable alone, and named in Traefik's access log and metrics."""
+    rule = f"{_path(*PATHS)} && {_holds(token)}"
+    return {f"client-{token.name}": _router(rule, "ccproxy", "ccproxy-credentials", "ccproxy-retry")}
+
+
+def _member(token: Token) -> dict[str, Any]:
+    """Route another host's front door: to this host only, never on to the fleet, or requests would go in circles."""
+    served = f"{_path(*PATHS, '/health/liveliness')} && {_holds(token)}"
+    watched = f"{_path('/metrics')} && {_holds(token)}"
+    return {
+        "fleet": _router(served, "ccproxy-local", "ccproxy-local-credentials", "ccproxy-retry"),
+        "fleet-metrics": _router(watched, "ccproxy-admin"),
+    }
+
+
+def _router(rule: str, service: str, *middlewares: str, priority: int = 100) -> dict[str, Any]:
+    return {"rule": rule, "priority": priority, "middlewares": list(middlewares), "service": service}
+
+
+def _path(*patterns: str) -> str:
+    return f"PathRegexp(`^(?:{'|'.join(patterns)})$`)"
+
+
+def _holds(token: Token) -> str:
+    """Match the token as a bearer or as an API key, whole; a header that comes twice is as good as its better half.
+
+    `(?i)` covers the word only: over the token it would give away a seventh of its bits.
+    """
+    return f"(HeaderRegexp(`Authorization`, `^(?i:bearer) {re.escape(token.secret)}$`) || Header(`X-Api-Key`, `{token.secret}`))"
+
+
+def _credentials(bearer: str | None) -> dict[str, str]:
+    """Say what goes upstream instead of the client's own; Traefik removes a header that is set to nothing."""
+    return dict.fromkeys(KEY_HEADERS, "") | {"Authorization": f"Bearer {bearer}" if bearer else ""}
+
+
+def _headers(credentials: dict[str, str]) -> dict[str, Any]:
+    return {"headers": {"customRequestHeaders": credentials}}
+
+
+def _retry(several: bool) -> dict[str, Any]:
+    """Repeat only what never reached a server: no `status`, no `retryNonIdempotentMethod`.
+
+    With several hosts, for longer than it takes to notice that one is gone; with one, so that a dead one is told at once.
+    """
+    return {"attempts": 8, "initialInterval": "200ms"} if several else {"attempts": 3, "initialInterval": "50ms"}
+
+
+#: No buffering: a negative interval hands on every chunk as it comes. The Host of a client means nothing to LiteLLM.
+_FORWARDING = {"serversTransport": "ccproxy", "passHostHeader": False, "responseForwarding": {"flushInterval": "-1ms"}}
+
+
+def _transport(dial: str) -> dict[str, Any]:
+    """Bound the dialling only: a model may load for minutes before its first word, and stream for an hour.
+
+    No idle connections: one kept open to a worker that is leaving would lose the next request sent on it.
+    """
+    return {"maxIdleConnsPerHost": -1, "forwardingTimeouts": {"dialTimeout": dial, "responseHeaderTimeout": "0s"}}
