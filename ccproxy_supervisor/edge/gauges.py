@@ -1,0 +1,188 @@
+"""The numbers that are asked for when Prometheus scrapes, not counted: what is, rather than what happened."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol, TypeVar
+
+import psutil
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from ccproxy_supervisor.core.model import LOGS, Event, ModelSeen, OllamaStatus, State, Status, Usage
+from ccproxy_supervisor.core.ollama import lacking
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One worker now, or a place in backoff; *uptime* and *backoff* in seconds."""
+
+    number: int
+    slot: int | None
+    state: State
+    uptime: float = 0.0
+    usage: Usage | None = None
+    backoff: float = 0.0
+
+
+class LogCounters(Protocol):
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def rotations(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Asked at every scrape, so each is quick. *held* counts the requests the supervisor answered itself."""
+
+    status: Callable[[], Status]
+    generation: Callable[[], int]
+    workers: Callable[[], Iterable[Reading]]
+    logs: Callable[[], Mapping[str, LogCounters]]
+    held: Callable[[], int]
+
+
+NOTHING = Usage(0, 0.0, 0, 0)
+#: Of two workers in one slot, the first of these is shown.
+FOREMOST = (State.SERVING, State.STANDBY, State.STARTING, State.BACKOFF, State.DRAINING)
+SLOT_GAUGES: tuple[tuple[str, str, Callable[[Reading], float]], ...] = (
+    ("backoff_seconds", "Wait before the slot's next worker.", lambda r: r.backoff),
+    ("uptime_seconds", "Age of the slot's worker.", lambda r: r.uptime),
+    ("resident_memory_bytes", "Resident memory of the slot's worker.", lambda r: (r.usage or NOTHING).memory),
+    ("open_fds", "Open file descriptors of the slot's worker.", lambda r: (r.usage or NOTHING).fds),
+    ("threads", "Threads of the slot's worker.", lambda r: (r.usage or NOTHING).threads),
+)
+LOG_COUNTERS: tuple[tuple[str, str, Callable[[LogCounters], int]], ...] = (
+    ("bytes", "Bytes written to the log.", lambda c: c.bytes),
+    ("rotations", "Rotations of the log.", lambda c: c.rotations),
+    ("dropped_bytes", "Bytes that could not be written to the log.", lambda c: c.dropped),
+)
+
+Rows = Iterable[tuple[object, float]]
+Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
+
+
+class Gauges:
+    """A collector for the registry and a listener of the journal."""
+
+    def __init__(self, sources: Sources, version: str, wall: Callable[[], float] = time.time) -> None:
+        self._sources, self._version, self._litellm, self._wall = sources, version, "", wall
+        self._cpu: dict[int, float] = {}  # by slot, over all its workers: it never falls
+        self._cpu_seen: dict[int, float] = {}  # by worker
+        self._healthy: dict[str, float] = {}
+        self._checked: dict[str, float] = {}
+        self._ollama = OllamaStatus(up=False)
+        self._wanted: tuple[str, ...] = ()
+
+    def adopt(self, slots: int, models: Iterable[str], ollama: Iterable[str] | None, litellm: str | None) -> None:
+        """Fix the label sets: slots, model names, tags wanted of Ollama (None: it is not asked), LiteLLM's version."""
+        self._cpu = {slot: self._cpu.get(slot, 0.0) for slot in range(slots)}
+        names = dict.fromkeys(models, 0.0)
+        self._healthy = names | {name: value for name, value in self._healthy.items() if name in names}
+        self._checked = names | {name: value for name, value in self._checked.items() if name in names}
+        self._wanted, self._litellm = tuple(dict.fromkeys(ollama or ())), litellm or ""
+        if ollama is None:
+            self._ollama = OllamaStatus(up=False)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case OllamaStatus():
+                self._ollama = event
+            case ModelSeen(name, healthy) if name in self._healthy:
+                self._healthy[name], self._checked[name] = float(healthy), self._wall()
+
+    def collect(self) -> Iterator[Metric]:
+        """Answer the registry."""
+        now = self._sources
+        build = GaugeMetricFamily("ccproxy_build_info", "What runs.", labels=("version", "python", "litellm"))
+        build.add_metric([self._version, platform.python_version(), self._litellm], 1)
+        yield build
+        status = now.status()
+        yield _gauge("ccproxy_status", "1 at the service's status.", [(s, s is status) for s in Status], "status")
+        yield _gauge("ccproxy_generation", "Configurations that were rolled out.", [("", now.generation())])
+        yield _counter("ccproxy_held_requests", "Requests answered 503 by the supervisor.", [("", now.held())])
+        yield from self._workers(tuple(now.workers()))
+        yield from self._models()
+        logs = now.logs()
+        for name, text, count in LOG_COUNTERS:
+            rows = [(log, count(logs[log]) if log in logs else 0) for log in LOGS]
+            yield _counter(f"ccproxy_log_{name}", text, rows, "log")
+
+    def _workers(self, readings: tuple[Reading, ...]) -> Iterator[Metric]:
+        counts = [(state, sum(r.state is state for r in readings)) for state in State]
+        yield _gauge("ccproxy_workers", "Workers, and places in backoff, by state.", counts, "state")
+        self._add_cpu(readings)
+        yield _counter("ccproxy_worker_cpu_seconds", "CPU time of the slot's workers.", self._cpu.items(), "slot")
+        shown = [_foremost(slot, readings) for slot in self._cpu]
+        for name, text, number in SLOT_GAUGES:
+            yield _gauge(f"ccproxy_worker_{name}", text, [(r.slot, number(r)) for r in shown], "slot")
+
+    def _add_cpu(self, readings: tuple[Reading, ...]) -> None:
+        """Add what each worker used since the last scrape; one that could not be read is not counted anew later."""
+        used = {r.number: r.usage.cpu_seconds if r.usage else self._cpu_seen.get(r.number, 0.0) for r in readings}
+        for r in readings:
+            if r.slot in self._cpu:
+                self._cpu[r.slot] += max(0.0, used[r.number] - self._cpu_seen.get(r.number, 0.0))
+        self._cpu_seen = used
+
+    def _models(self) -> Iterator[Metric]:
+        healthy, checked = self._healthy.items(), self._checked.items()
+        yield _gauge("ccproxy_model_healthy", "Whether LiteLLM's last answer for the model was good.", healthy, "model")
+        yield _gauge("ccproxy_model_checked_timestamp_seconds", "When that was; 0: never.", checked, "model")
+        yield _gauge("ccproxy_ollama_up", "Whether Ollama answers as it should.", [("", self._ollama.up)])
+        for name, text, there in (
+            ("available", "Whether Ollama has the model.", self._ollama.models),
+            ("loaded", "Whether Ollama has the model in memory.", self._ollama.loaded),
+        ):
+            away = lacking(self._wanted, there)
+            rows = [(tag, tag not in away) for tag in self._wanted]
+            yield _gauge(f"ccproxy_ollama_model_{name}", text, rows, "model")
+
+
+class ProcessGauges:
+    """The standard `process_*`, on macOS too: the client's own collector reads /proc."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+
+    def collect(self) -> Iterator[Metric]:
+        """Answer the registry."""
+        with self._process.oneshot():
+            cpu, memory = self._process.cpu_times(), self._process.memory_info()
+            fds, born = self._process.num_fds(), self._process.create_time()
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        yield _counter("process_cpu_seconds", "Total user and system CPU time spent.", [("", cpu.user + cpu.system)])
+        for name, text, number in (
+            ("resident_memory_bytes", "Resident memory size.", memory.rss),
+            ("virtual_memory_bytes", "Virtual memory size.", memory.vms),
+            ("start_time_seconds", "Start time of the process since the epoch.", born),
+            ("open_fds", "Number of open file descriptors.", fds),
+            ("max_fds", "Maximum number of open file descriptors.", inf if most == resource.RLIM_INFINITY else most),
+        ):
+            yield _gauge(f"process_{name}", text, [("", number)])
+
+
+def _foremost(slot: int, readings: Iterable[Reading]) -> Reading:
+    mine = [r for r in readings if r.slot == slot and r.state in FOREMOST]
+    return min(mine, key=lambda r: FOREMOST.index(r.state), default=Reading(0, slot, State.GONE))
+
+
+def _gauge(name: str, text: str, rows: Rows, label: str = "") -> Metric:
+    return _add(GaugeMetricFamily(name, text, labels=[label] if label else []), rows)
+
+
+def _counter(name: str, text: str, rows: Rows, label: str = "") -> Metric:
+    return _add(CounterMetricFamily(name, text, labels=[label] if label else []), rows)
+
+
+def _add(family: Family, rows: Rows) -> Family:
+    for value, number in rows:
+        family.add_metric([str(value).encode("utf-8", "replace").decode()], number)
+    return family

@@ -1,0 +1,118 @@
+"""The numbers that are counted as the journal tells them, and the page Prometheus reads."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import anyio
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from ccproxy_supervisor.core.model import (
+    PROBE_REASONS,
+    PROBES,
+    RELOAD_RESULTS,
+    Cause,
+    Event,
+    Failover,
+    Probed,
+    Reloaded,
+    State,
+    Transition,
+)
+
+LAG_EVERY = 10.0  # seconds
+START = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 60, 120)
+DRAIN = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+FAILOVER = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+PROBE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
+
+
+class Metrics:
+    """A listener of the journal that can be rendered, together with *collectors* that are asked at the scrape."""
+
+    def __init__(self, collectors: Iterable[Collector] = (), wall: Callable[[], float] = time.time) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the page
+        self._registry, self._wall = CollectorRegistry(), wall
+        for collector in collectors:
+            self._registry.register(collector)
+        self._endings = self._counter("worker_endings", "Workers that ended, by cause.", cause=Cause)
+        self._restarts = self._counter("worker_restarts", "Workers that ended and left a slot to another.", cause=Cause)
+        self._start = self._histogram("worker_start_seconds", "From a worker's start until it was proven ready.", START)
+        self._drain = self._histogram("worker_drain_seconds", "From the order to drain until it was gone.", DRAIN)
+        self._failover = self._histogram("failover_seconds", "From losing a serving worker to the next.", FAILOVER)
+        self._lag = self._histogram("event_loop_lag_seconds", "How late the event loop wakes up.", LAG)
+        self._success = self._gauge("probe_success", "Whether the last probe of its kind went well.", probe=PROBES)
+        self._probe = self._histogram("probe_seconds", "How long probes took.", PROBE, probe=PROBES)
+        self._failures = self._counter("probe_failures", "Probes that failed.", probe=PROBES, reason=PROBE_REASONS)
+        self._reloads = self._counter("config_reloads", "Reloads asked for, by result.", result=RELOAD_RESULTS)
+        self._read_well = self._gauge("config_last_reload_successful", "Whether what was read last was adopted.")
+        self._read_at = self._gauge("config_last_reload_success_timestamp_seconds", "When that was last so.")
+        self._read_well.set(1)  # the daemon runs, so it has read one
+        self._read_at.set(wall())
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return the page and its content type, Prometheus text or OpenMetrics as the Accept header asks."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    async def watch_lag(self) -> None:
+        """Measure the event loop for ever."""
+        while True:
+            due = anyio.current_time() + LAG_EVERY
+            await anyio.sleep(LAG_EVERY)
+            self._lag.observe(max(0.0, anyio.current_time() - due))
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Transition():
+                self._moved(event)
+            case Failover():
+                self._failover.observe(event.seconds)
+            case Probed(probe, _, verdict):
+                self._success.labels(probe).set(verdict.ok)
+                self._probe.labels(probe).observe(verdict.seconds)
+                if not verdict.ok:
+                    self._failures.labels(probe, verdict.reason).inc()
+            case Reloaded(result):
+                self._reloads.labels(result).inc()
+                well = result in ("applied", "rolled", "unchanged")
+                self._read_well.set(well)
+                if well:
+                    self._read_at.set(self._wall())
+
+    def _moved(self, event: Transition) -> None:
+        if (event.old, event.new) == (State.STARTING, State.STANDBY):
+            self._start.observe(event.since)
+        if event.new is not State.GONE or event.ending is None:
+            return
+        cause = event.ending.cause
+        self._endings.labels(cause).inc()
+        if event.slot is not None and cause is not Cause.STOP:
+            self._restarts.labels(cause).inc()
+        if event.old is State.DRAINING and cause.planned:
+            self._drain.observe(event.since)
+
+    def _counter(self, name: str, text: str, **labels: Iterable[str]) -> Counter:
+        return _fill(Counter(f"ccproxy_{name}", text, list(labels), registry=self._registry), labels)
+
+    def _gauge(self, name: str, text: str, **labels: Iterable[str]) -> Gauge:
+        return _fill(Gauge(f"ccproxy_{name}", text, list(labels), registry=self._registry), labels)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float], **labels: Iterable[str]) -> Histogram:
+        made = Histogram(f"ccproxy_{name}", text, list(labels), buckets=buckets, registry=self._registry)
+        return _fill(made, labels)
+
+
+def _fill(metric: Labelled, labels: Mapping[str, Iterable[str]]) -> Labelled:
+    """Give every combination of *labels* its series, at 0."""
+    for values in itertools.product(*labels.values()) if labels else ():
+        metric.labels(*values)
+    return metric
