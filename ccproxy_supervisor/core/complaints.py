@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ccproxy_supervisor.core.document import Document
-from ccproxy_supervisor.core.faults import Fault, Path, nearest
+from ccproxy_supervisor.core.faults import Fault, Path, dotted, nearest
 
 _WANTED = {
     "int_type": "a whole number",
@@ -42,8 +42,6 @@ def _say(error: ErrorDetails, known: dict[str, tuple[str, ...]]) -> str:
         return "is missing"
     if kind == "value_error":
         return str(context["error"])
-    if kind == "string_too_short":
-        return "must not be empty"
     if kind == "literal_error":
         choices = context["expected"].replace("'", "")
         return f"must be {choices}{_not(error)}"
@@ -70,16 +68,13 @@ def _not(error: ErrorDetails) -> str:
 
 
 def _meant(path: Path, known: dict[str, tuple[str, ...]]) -> str:
-    """Name the nearest key beside the unknown one, else a key of that name elsewhere, else all it could be."""
-    word = str(path[-1])
-    parent = ".".join(str(part) for part in path[:-1] if isinstance(part, str))
-    dot = f"{parent}." if parent else ""
-    if near := nearest(word, known[parent]):
-        return f"did you mean {dot}{near}?"
-    elsewhere = [f"{section}.{word}" for section, keys in known.items() if section and word in keys]
-    if elsewhere:
+    """Name the nearest key beside the unknown one, else keys of that name elsewhere, else all it could be."""
+    word, beside = str(path[-1]), known[".".join(part for part in path[:-1] if isinstance(part, str))]
+    if near := nearest(word, beside):
+        return f"did you mean {dotted((*path[:-1], near))}?"
+    if elsewhere := [f"{section}.{word}" for section, keys in known.items() if word in keys and section != "fleet"]:
         return f"did you mean {' or '.join(elsewhere)}?"
-    return f"known are {', '.join(dot + key for key in known[parent])}"
+    return f"known are {', '.join(dotted((*path[:-1], key)) for key in beside)}"
 
 
 def _keys(model: Any, path: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:

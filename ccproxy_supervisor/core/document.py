@@ -47,7 +47,7 @@ def read(text: str, source: str) -> Document:
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
-        raise ConfigError([_syntax(source, error)]) from None
+        raise ConfigError([_syntax(text, source, error)]) from None
     return document
 
 
@@ -65,11 +65,15 @@ def _refused(problem: str, at: yaml.Event | yaml.Node) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
-def _syntax(source: str, error: yaml.YAMLError) -> Fault:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+def _syntax(text: str, source: str, error: yaml.YAMLError) -> Fault:
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
-    message = f"cannot read YAML: {reason}"
-    return Fault(source, message, "", mark.line + 1, mark.column + 1) if mark else Fault(source, message)
+    mark = getattr(error, "problem_mark", None)
+    if mark:
+        line, column = mark.line, mark.column
+    else:  # a character that YAML forbids, by its offset
+        before = text.encode(errors="replace")[: getattr(error, "position", 0)].decode(errors="ignore")
+        line, column = before.count("\n"), len(before) - before.rfind("\n") - 1
+    return Fault(source, f"cannot read YAML: {reason}", "", line + 1, column + 1)
 
 
 class _Builder:
@@ -95,7 +99,9 @@ class _Builder:
         try:
             if isinstance(node, yaml.ScalarNode):
                 value = self.loader.construct_object(node)
-                return value.encode() and value if isinstance(value, str) else value  # lone surrogates
+                if isinstance(value, str):
+                    value.encode()  # lone surrogates are in nobody's reach but YAML's
+                return value
         except (ValueError, OverflowError):  # a day that no month has, a number of a million digits
             pass
         raise _refused("not a plain value", node)

@@ -16,10 +16,10 @@ from ccproxy_supervisor.core.units import Duration, GiB, IntervalOrOff, MiB, Siz
 
 __all__ = ["Change", "Settings", "changes", "examine", "parse", "schema"]
 
-Text = Annotated[str, AfterValidator(values.text), Field(min_length=1)]
+Text = Annotated[str, AfterValidator(values.text), Field(json_schema_extra={"minLength": 1})]
 Host = Annotated[str, AfterValidator(values.host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Variables = dict[Annotated[str, AfterValidator(values.own_variable)], Annotated[str, AfterValidator(values.text)]]
+Variables = dict[Annotated[str, AfterValidator(values.own_variable)], Annotated[str, AfterValidator(values.no_nul)]]
 
 
 class _Strict(BaseModel):

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, Wi
 MiB: Final = 1 << 20
 GiB: Final = 1 << 30
 
-_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,9})?"
+_NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,9})?"
 _SECONDS = {"d": Decimal(86400), "h": Decimal(3600), "m": Decimal(60), "s": Decimal(1), "ms": Decimal("0.001")}
 _BYTES = {
     f"{letter}{unit}": base**power
@@ -70,30 +70,32 @@ def show_size(value: int) -> str:
     return f"{value}B"
 
 
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _duration(value: Any, info: ValidationInfo) -> Any:
-    if _number(value):
-        if info.context is None:  # from our own code: seconds
-            return float(value)
-        raise ValueError(f"has no unit; write {value}s")
-    return seconds(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return seconds(value)
+    if info.context is None:  # from our own code: seconds
+        return value
+    raise ValueError(f"has no unit; write {str(value)[:20]}s" if _number(value) else "must be a duration such as 30s")
 
 
 def _size(value: Any, info: ValidationInfo) -> Any:
-    if _number(value):
-        if info.context is None:  # from our own code: bytes
-            return value
-        raise ValueError(f"has no unit; write {value}MiB")
-    return size(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return size(value)
+    if info.context is None:  # from our own code: bytes
+        return value
+    raise ValueError(
+        "has no unit; write it like 50MiB, 2GiB or 1GB" if _number(value) else "must be a size such as 50MiB"
+    )
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _off(value: Any, info: ValidationInfo) -> Any:
     if value is False or value == "off":  # YAML 1.1 reads a plain `off` as false
         return None
-    if value is None and info.context is not None:
+    if info.context is not None and (value is None or value is True):
         raise ValueError("must be a duration such as 5m, or off")
     return value
 

@@ -14,6 +14,12 @@ _OURS = {
 
 
 def text(value: str) -> str:
+    if not value:
+        raise ValueError("must not be empty")
+    return no_nul(value)
+
+
+def no_nul(value: str) -> str:
     if "\x00" in value:
         raise ValueError("must not contain a NUL character")
     return value

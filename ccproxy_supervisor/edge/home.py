@@ -163,6 +163,7 @@ class Home:
             raise ConfigError(found)  # which other files to read is not known
         faults, proxy, config = list(found), settings.proxy, self.path(settings.proxy.config)
         faults += self._long_sockets(settings)
+        faults += self.check_permissions(settings)
         secret: dict[str, str] | None = None
         with _gathered(faults):
             secret = self._env_file(proxy)
@@ -179,7 +180,7 @@ class Home:
             python = self._python(proxy)
         if faults:
             raise ConfigError(faults)
-        born = birth(python, str(config), tuple(texts), env, proxy.auth, _litellm_version(python))
+        born = birth(python, str(config), tuple(texts), env, proxy.auth, litellm_version(python))
         return Plan(settings, litellm, born, secrets(key, secret or {}, proxy.env))
 
     def _litellm(self, config: Path, env: Mapping[str, str] | None, auth: str, texts: list[str]) -> LiteLLMConfig:
@@ -254,7 +255,7 @@ def _gathered(faults: list[Fault]) -> Iterator[None]:
         faults += error.faults
 
 
-def _litellm_version(python: str) -> str | None:
+def litellm_version(python: str) -> str | None:
     """Read it from the file names of the environment: running its interpreter takes seconds, and may run malware."""
     prefix = os.path.dirname(os.path.dirname(python))
     found = glob(os.path.join(escape(prefix), "lib", "python*", "site-packages", "litellm-*.dist-info"))
