@@ -11,13 +11,12 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 from ccproxy_supervisor.core.settings import Settings
-from ccproxy_supervisor.edge.activation import NAME
+from ccproxy_supervisor.edge import activation, last_words
 
 LABEL = "com.visiquate.ccproxy"
 SEARCH_PATH = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 MARGIN = 10  # seconds launchd waits beyond our own budget before it kills
 OPEN_FILES = 8192  # launchd's own soft limit is 256; kern.maxfilesperproc is far above this
-LAST_WORDS = "launchd.log"  # in the folder of the logs: what the daemon prints before it can log, or while it dies
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def stop_budget(settings: Settings) -> float:
 
 def plist(job: Job) -> dict[str, Any]:
     """Return the property list. No secret is ever in it: it is readable by everybody."""
-    log, environment = str(job.logs / LAST_WORDS), {"LANG": "en_US.UTF-8", "PATH": SEARCH_PATH}
+    log, environment = str(job.logs / last_words.NAME), {"LANG": "en_US.UTF-8", "PATH": SEARCH_PATH}
     keys: dict[str, Any] = {
         "Label": job.label,
         # -P: the home is the working directory, and a file of its owner's must not shadow a module.
@@ -103,7 +102,7 @@ def plist(job: Job) -> dict[str, Any]:
         keys["UserName"] = job.owner.name
         environment["HOME"] = job.owner.home
     if job.sockets:
-        keys["Sockets"] = {NAME: _socket(job.settings.proxy.host, job.settings.proxy.port)}
+        keys["Sockets"] = {activation.NAME: _socket(job.settings.proxy.host, job.settings.proxy.port)}
     return keys
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 LATE, MISSING = 124, 127  # as a shell and timeout(1) say it
@@ -26,11 +26,17 @@ class Ran:
 Run = Callable[..., Ran]
 
 
-def run(*command: str, timeout: float = 10.0) -> Ran:
-    """Run *command*, found on PATH; never raises."""
+def run(*command: str, timeout: float = 10.0, env: Mapping[str, str] | None = None) -> Ran:
+    """Run *command*, found on PATH, with *env* instead of our own environment if given; never raises."""
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False, errors="replace"
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            env=env,
+            check=False,
+            errors="replace",
         )
     except subprocess.TimeoutExpired:
         return Ran(LATE, err=f"{command[0]} did not end within {timeout:g} s")

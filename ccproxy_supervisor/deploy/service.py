@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.deploy.launchctl import BUSY, Launchctl, Loaded
-from ccproxy_supervisor.deploy.launchd import LAST_WORDS, Job, Owner, Place, exit_timeout, render
+from ccproxy_supervisor.deploy.launchd import Job, Owner, Place, exit_timeout, render
 from ccproxy_supervisor.deploy.program import Run
+from ccproxy_supervisor.edge import last_words
 
 PAUSE = 0.25  # seconds between two looks
 PATIENCE = 15.0  # seconds beyond what a step may take by itself
@@ -168,7 +169,7 @@ def _why(status: str | None, loaded: Loaded | None) -> str:
 
 def evidence(job: Job) -> Iterator[str]:
     """The last lines of the two files in which a daemon that does not come up leaves its reasons."""
-    for name in ("supervisor.log", LAST_WORDS):
+    for name in ("supervisor.log", last_words.NAME):
         lines = last_lines(job.logs / name)
         if lines:
             yield f"last lines of {job.logs / name}:"

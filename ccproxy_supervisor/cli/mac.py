@@ -1,0 +1,206 @@
+"""Make the daemon a launchd service, take that back, and look at the machine around it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ccproxy_supervisor.cli.common import Command, config_option, fail, home_of
+from ccproxy_supervisor.edge.home import Home, locate
+
+if TYPE_CHECKING:
+    from ccproxy_supervisor.core.answer import Answer, Failure
+    from ccproxy_supervisor.core.settings import Settings
+    from ccproxy_supervisor.deploy.doctor import Finding
+    from ccproxy_supervisor.deploy.launchd import Job, Owner
+    from ccproxy_supervisor.deploy.service import Hands
+
+LABEL = "com.visiquate.ccproxy"
+TRAEFIK = "http://127.0.0.1:8080"
+MARKS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red"), "skip": ("-", "bright_black")}
+
+
+def label_option(command: Command) -> Command:
+    return click.option("--label", default=LABEL, show_default=True, help="Name of the service.")(command)
+
+
+def daemon_option(command: Command) -> Command:
+    text = "A LaunchDaemon: starts without a login, needs sudo. Else a LaunchAgent of this person's."
+    return click.option("--daemon", is_flag=True, help=text)(command)
+
+
+@click.command()
+@config_option
+@label_option
+@daemon_option
+@click.option("--user", metavar="NAME", help="Who a LaunchDaemon runs as.  [default: who called sudo]")
+@click.option(
+    "--socket", is_flag=True, help="launchd holds the public socket: no restart of the daemon refuses anybody."
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
+def install(config: str | None, label: str, user: str | None, *, daemon: bool, socket: bool, dry_run: bool) -> None:
+    """Make the daemon a launchd service, or replace the one there is, and wait until it serves.
+
+    Example: ccproxy-supervisor install
+    """
+    from ccproxy_supervisor.deploy import launchd, service
+
+    owner = _owner(user) if daemon else None
+    job, place = _job(_home(config, owner), label, owner, socket), launchd.place(daemon)
+    if dry_run:
+        click.echo("\n".join(service.steps(job, place)))
+        return
+    _need_launchctl()
+    try:
+        service.refuse_misuse(job)
+        service.install(job, place, _hands())
+    except service.ServiceError as error:
+        fail(str(error))
+
+
+@click.command()
+@config_option
+@label_option
+@daemon_option
+@click.option("--purge", is_flag=True, help="Also delete the home folder: settings, logs, LiteLLM, everything.")
+@click.option("--yes", is_flag=True, help="Do not ask before that.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done.")
+def uninstall(config: str | None, label: str, *, daemon: bool, purge: bool, yes: bool, dry_run: bool) -> None:
+    """Stop the service and remove it. Settings, logs and LiteLLM stay, unless --purge.
+
+    Example: ccproxy-supervisor uninstall
+    """
+    from ccproxy_supervisor.deploy import launchd, service
+
+    place, folder = launchd.place(daemon), _home(config, _owner(None) if daemon else None).folder
+    if dry_run:
+        click.echo(f"launchctl bootout {place.target(label)}, and wait until it is gone\nremove {place.file(label)}")
+        click.echo(f"delete {folder}" if purge else f"keep {folder}")
+        return
+    _need_launchctl()
+    if purge and not yes:
+        click.echo(f"{folder} holds: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
+        click.confirm(f"Delete {folder} with all that?", abort=True)
+    try:
+        removed = service.uninstall(label, place, _hands())
+        click.echo(f"removed {place.target(label)}" if removed else f"{place.target(label)} was not installed")
+        if purge:
+            service.purge(folder)
+            click.echo(f"deleted {folder}")
+    except (service.ServiceError, OSError) as error:
+        fail(str(error))
+
+
+@click.command()
+@config_option
+@label_option
+@click.option("--traefik", default=TRAEFIK, show_default=True, metavar="URL", help="Where clients come in.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(config: str | None, label: str, traefik: str, *, as_json: bool) -> None:
+    """Find what is wrong with this machine and its service, with evidence and remedy.
+
+    Exits 0 when all is well, 1 for warnings, 2 when something is wrong.
+
+    Example: ccproxy-supervisor doctor
+    """
+    import json
+    import time
+
+    from ccproxy_supervisor.deploy import doctor as deploy_doctor
+    from ccproxy_supervisor.deploy import launchd
+    from ccproxy_supervisor.deploy.program import run
+
+    places = {"agent": launchd.place(daemon=False), "daemon": launchd.place(daemon=True)}
+    scene = deploy_doctor.Scene(
+        home_of(config), label, sys.executable, traefik.rstrip("/"), os.environ, run, _fetch, places, time.time
+    )
+    findings, last = [], ""
+    for topic, finding in deploy_doctor.examine(scene):
+        findings.append((topic, finding))
+        if not as_json:
+            _print(finding, topic if topic != last else "")
+        last = topic
+    if as_json:
+        click.echo(json.dumps([{"topic": topic} | finding.document() for topic, finding in findings], indent=2))
+    sys.exit(deploy_doctor.exit_code(finding for _, finding in findings))
+
+
+def _print(finding: Finding, heading: str) -> None:
+    mark, colour = MARKS[finding.level]
+    if heading:
+        click.secho(f"\n{heading}", bold=True)
+    evidence = f": {finding.evidence}" if finding.evidence else ""
+    click.echo(f" {click.style(mark, fg=colour)} {finding.title}{click.style(evidence, dim=True)}")
+    if finding.remedy:
+        click.echo(f"   → {finding.remedy}")
+
+
+def _owner(user: str | None) -> Owner:
+    """Who a LaunchDaemon runs as: who was named, else who called sudo."""
+    from ccproxy_supervisor.deploy import service
+
+    try:
+        return service.owner(user or os.environ.get("SUDO_USER") or os.environ.get("USER", ""))
+    except service.ServiceError as error:
+        fail(str(error))
+
+
+def _home(config: str | None, owner: Owner | None) -> Home:
+    """The home as *owner* would find it: sudo may or may not have changed HOME."""
+    if owner is None or config or os.environ.get("CCPROXY_HOME"):
+        return home_of(config)
+    return locate(None, {"HOME": owner.home})
+
+
+def _job(home: Home, label: str, owner: Owner | None, socket: bool) -> Job:
+    from ccproxy_supervisor.core.faults import ConfigError
+    from ccproxy_supervisor.core.settings import parse
+    from ccproxy_supervisor.deploy import launchd
+
+    try:
+        settings = parse(home.read(home.settings_file), str(home.settings_file))
+    except ConfigError as error:
+        fail(str(error))
+    return launchd.Job(label, sys.executable, home.settings_file, settings, owner, socket)
+
+
+def _need_launchctl() -> None:
+    if shutil.which("launchctl") is None:
+        fail("cannot manage a service: this system has no launchctl. Services are for macOS; elsewhere: run", 2)
+
+
+def _hands() -> Hands:
+    from ccproxy_supervisor.deploy import service
+    from ccproxy_supervisor.deploy.program import run
+
+    return service.Hands(run, click.echo, _health)
+
+
+def _health(settings: Settings) -> str | None:
+    """The daemon's status word; `None` if nothing answers, empty if something else does."""
+    import json
+
+    from ccproxy_supervisor.core.answer import Answer
+
+    host = f"[{settings.admin.host}]" if ":" in settings.admin.host else settings.admin.host
+    outcome = _fetch(f"http://{host}:{settings.admin.port}/health", 3.0)
+    if not isinstance(outcome, Answer):
+        return None
+    try:
+        return str(json.loads(outcome.body)["status"])
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
+def _fetch(url: str, timeout: float) -> Answer | Failure:
+    from functools import partial
+
+    import anyio
+
+    from ccproxy_supervisor.edge.fetch import fetch
+
+    return anyio.run(partial(fetch, url, timeout=timeout))

@@ -1,0 +1,71 @@
+"""The files of the home: what they say, who may read them, and the disk under them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ccproxy_supervisor.core.faults import ConfigError
+from ccproxy_supervisor.core.units import GiB, MiB
+from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, folder_of, ok, warn
+
+#: macOS asks a person before a program may look in here; a service has nobody to ask.
+GUARDED = ("Desktop", "Documents", "Downloads", "Library/Mobile Documents", "Library/CloudStorage")
+ROOM_FOR_LITELLM = 2 * GiB
+
+
+def settings(scene: Scene) -> Iterator[Finding]:
+    plan = scene.plan
+    if isinstance(plan, ConfigError):
+        for fault in plan.faults:
+            yield fail(
+                "the configuration cannot be used", str(fault), f"edit {scene.home.settings_file}, or what it names"
+            )
+        return
+    models = ", ".join(model.name for model in plan.litellm.models)
+    yield ok("settings, LiteLLM's config and its variables are usable", f"{scene.home.settings_file}; models: {models}")
+    for warning in plan.litellm.warnings:
+        yield warn("LiteLLM's config is doubtful", str(warning), "edit it, then: ccproxy-supervisor reload")
+
+
+def permissions(scene: Scene) -> Iterator[Finding]:
+    faults = scene.home.check_permissions(scene.settings)
+    for fault in faults:
+        message, _, remedy = str(fault).partition("; run: ")
+        yield fail("a private file or folder is not private", message, remedy)
+    if not faults:
+        yield ok("home, logs and secrets are ours alone", str(scene.home.folder))
+
+
+def disk(scene: Scene) -> Iterator[Finding]:
+    """Logs and LiteLLM's environments, which may be on one volume or on two."""
+    logs = scene.settings.logs
+    needs: dict[int, tuple[Path, int]] = {}
+    for path, need in ((scene.home.folder, ROOM_FOR_LITELLM), (scene.home.path(logs.directory), logs.max_total)):
+        volume = folder_of(path).stat().st_dev
+        first, other = needs.get(volume, (path, 0))
+        needs[volume] = (first, other + need)
+    for path, need in needs.values():
+        free = shutil.disk_usage(folder_of(path)).free
+        evidence = f"{free / GiB:.1f} GiB free for {path}"
+        if free < 100 * MiB:
+            yield fail("the disk is full", evidence, "make room: du -xh -d 2 ~ | sort -h")
+        elif free < need:
+            yield warn("the disk is nearly full", f"{evidence}, {need / GiB:.1f} GiB may be needed", "make room")
+        else:
+            yield ok("there is room on the disk", evidence)
+
+
+def place(scene: Scene) -> Iterator[Finding]:
+    """Where the home is: some folders are closed to services, or not there when they start."""
+    folder, person = scene.home.folder, Path(scene.environ.get("HOME", "/"))
+    guarded = next((each for each in GUARDED if folder.is_relative_to(person / each)), None)
+    if guarded:
+        yield warn(
+            f"the home is in ~/{guarded}, which macOS closes to services", str(folder), "move it, e.g. to ~/ccproxy"
+        )
+    elif folder.is_relative_to("/Volumes"):
+        yield warn(
+            "the home is on another volume, which may be mounted after the service starts", str(folder), "move it to ~"
+        )

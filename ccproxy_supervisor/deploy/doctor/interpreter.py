@@ -1,0 +1,63 @@
+"""LiteLLM's environment: read as files first, and started only when nothing speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ccproxy_supervisor.core.faults import ConfigError
+from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.deploy.advisories import advisories
+from ccproxy_supervisor.deploy.doctor.finding import Finding, Level, Scene, fail, ok, skip, warn
+from ccproxy_supervisor.deploy.environments import broken_interpreter
+from ccproxy_supervisor.deploy.inspection import inspect
+from ccproxy_supervisor.edge.home import litellm_version
+
+REPAIR = "ccproxy-supervisor upgrade --repair"
+ROTATE = "and change every key this Mac has known"
+SHOWN = 3
+IMPORT, IMPORT_TIME = "import litellm.proxy.proxy_server", 90.0  # seconds; 6 on an idle machine
+
+
+def litellm(scene: Scene) -> Iterator[Finding]:
+    python = scene.settings.proxy.python
+    environment = scene.home.path(python).parent.resolve().parent
+    sound = True
+    for finding in _files(scene, environment):
+        sound = sound and finding.level is not Level.FAIL
+        yield finding
+    if isinstance(scene.plan, ConfigError):
+        yield skip("whether LiteLLM starts", "the configuration cannot be used")
+    elif not sound:
+        yield skip("whether LiteLLM starts", "not tried: starting it would run what was found")
+    else:
+        yield _start(scene, scene.plan)
+
+
+def _files(scene: Scene, environment: Path) -> Iterator[Finding]:
+    broken = broken_interpreter(environment)
+    if broken:
+        yield fail("LiteLLM's interpreter is broken", broken, REPAIR)
+        return
+    version = litellm_version(str(environment / "bin/python"))
+    if version is None:
+        yield fail("LiteLLM is not installed", f"nothing of it in {environment}", "ccproxy-supervisor init")
+        return
+    known = advisories(scene.settings.upgrade.denied)
+    if reason := known.denied(version):
+        yield fail(f"LiteLLM {version} is malicious or denied", reason, f"ccproxy-supervisor upgrade, {ROTATE}")
+    for about in known.known(version):
+        yield warn(f"LiteLLM {version} is vulnerable", about, "ccproxy-supervisor upgrade")
+    faults = inspect(environment)
+    if faults:
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        yield fail("the environment holds what no package put there", "; ".join(faults[:SHOWN]) + more, REPAIR)
+    else:
+        yield ok(f"LiteLLM {version}: every file is its package's own", str(environment))
+
+
+def _start(scene: Scene, plan: Plan) -> Finding:
+    ran = scene.run(plan.birth.python, "-c", IMPORT, timeout=IMPORT_TIME, env=dict(plan.birth.env))
+    if ran.status:
+        return fail("LiteLLM cannot be imported", ran.said.splitlines()[-1], REPAIR)
+    return ok("the interpreter starts and imports LiteLLM", plan.birth.python)

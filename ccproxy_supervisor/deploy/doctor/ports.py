@@ -1,0 +1,123 @@
+"""Who is on the two ports, and how the daemon says it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from ccproxy_supervisor.core.answer import Answer
+from ccproxy_supervisor.core.faults import ConfigError
+from ccproxy_supervisor.core.settings import Settings
+from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, ok, skip, warn
+from ccproxy_supervisor.edge.listener import holder
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A port and whoever was seen on it; *pid* is `None` when the system does not say."""
+
+    answered: bool
+    pid: int | None
+    who: str
+
+
+def daemon(scene: Scene) -> Iterator[Finding]:
+    plan = scene.plan
+    if isinstance(plan, ConfigError):
+        yield skip("the daemon's own word", "without usable settings its address is not known")
+        return
+    status = ask_status(scene, plan.settings)
+    if status is None:
+        where = f"nothing answers on {plan.settings.admin.host}:{plan.settings.admin.port}"
+        yield fail(
+            "the daemon does not run", where, "ccproxy-supervisor install, or in a terminal: ccproxy-supervisor run"
+        )
+    elif status.get("status") in ("healthy", "starting"):
+        yield ok(f"the daemon says it is {status['status']}", f"pid {status.get('pid')}, up {status.get('uptime')} s")
+    else:
+        level = warn if status.get("status") == "degraded" else fail
+        yield level(f"the daemon says it is {status.get('status')}", _troubles(status), "ccproxy-supervisor why")
+
+
+def ports(scene: Scene) -> Iterator[Finding]:
+    plan = scene.plan
+    if isinstance(plan, ConfigError):
+        yield skip("who holds the ports", "without usable settings they are not known")
+        return
+    status = ask_status(scene, plan.settings)
+    pid = status.get("pid") if status else None
+    proxy, admin = plan.settings.proxy, plan.settings.admin
+    for name, host, port in (("proxy", proxy.host, proxy.port), ("admin", admin.host, admin.port)):
+        yield judge(name, port, look(scene, host, port), pid)
+
+
+def judge(name: str, port: int, seen: Seen, daemon: int | None) -> Finding:
+    """Whether the right one is on *port*: *daemon*, its workers, or launchd for it."""
+    if not seen.answered:
+        if daemon is None:
+            return ok(f"port {port} is free for {name}.port", "nothing listens")
+        return fail(f"nothing listens on port {port} ({name}.port)", f"the daemon runs as pid {daemon}", "see its log")
+    if daemon is None:
+        remedy = f"end it, or choose another {name}.port"
+        return fail(f"port {port} ({name}.port) is held by a stranger", seen.who or "nobody we may see", remedy)
+    if seen.pid is None or seen.pid in (1, daemon) or _child(seen.pid, daemon):
+        return ok(f"port {port} ({name}.port) is held by the daemon", seen.who or f"pid {daemon} answers")
+    return fail(f"port {port} ({name}.port) is held by a stranger", seen.who, f"end it, or choose another {name}.port")
+
+
+def look(scene: Scene, host: str, port: int) -> Seen:
+    who = holder(host, port) or _lsof(scene, port)
+    if who:
+        pid = re.search(r"pid (\d+)", who)
+        return Seen(answered=True, pid=int(pid[1]) if pid else None, who=who)
+    address = f"[{host}]" if ":" in host else host
+    outcome = scene.ask(f"http://{address}:{port}/health/liveliness", 2.0)
+    return Seen(answered=isinstance(outcome, Answer) or outcome.reason != "refused", pid=None, who="")
+
+
+def _lsof(scene: Scene, port: int) -> str | None:
+    """What lsof says: on macOS it sees our own processes, where the library sees none without root."""
+    ran = scene.program("lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc")
+    if ran is None:
+        return None
+    match = re.search(r"^p(\d+)\nc(.*)$", ran.out, re.MULTILINE)
+    return f"pid {match[1]} ({match[2]})" if match else None
+
+
+def ask_status(scene: Scene, settings: Settings) -> dict[str, Any] | None:
+    """Ask the running daemon's `/status`; `None` without a proper answer."""
+    host = f"[{settings.admin.host}]" if ":" in settings.admin.host else settings.admin.host
+    outcome = scene.ask(f"http://{host}:{settings.admin.port}/status", 3.0)
+    if not isinstance(outcome, Answer):
+        return None
+    try:
+        status = json.loads(outcome.body)
+    except ValueError:
+        return None
+    return status if isinstance(status, dict) and "status" in status else None
+
+
+def _child(pid: int, daemon: int) -> bool:
+    try:
+        return any(parent.pid == daemon for parent in psutil.Process(pid).parents())
+    except psutil.Error:
+        return False
+
+
+def _troubles(status: dict[str, Any]) -> str:
+    workers = [worker for worker in status.get("workers", []) if worker.get("state") != "standby"]
+    found = [
+        f"slot {worker.get('slot')}: {worker.get('state')}" for worker in workers if worker.get("state") != "serving"
+    ]
+    found += [
+        f"model {model['name']} is not well" for model in status.get("models", []) if model.get("healthy") is False
+    ]
+    ollama = status.get("ollama") or {}
+    found += ["Ollama is down"] if ollama.get("up") is False else []
+    found += [f"Ollama lacks {name}" for name in ollama.get("missing", [])]
+    return "; ".join(found) or str(status.get("detail", ""))

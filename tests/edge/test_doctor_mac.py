@@ -1,0 +1,149 @@
+"""Power, login, clock, and the programs on both sides."""
+
+import pytest
+from doctor_stage import LLAMA, Stage
+
+from ccproxy_supervisor.core.litellm import Model
+from ccproxy_supervisor.core.settings import parse
+from ccproxy_supervisor.deploy.doctor import clock, mac, neighbours
+from ccproxy_supervisor.deploy.doctor.finding import Level
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    return Stage(tmp_path, monkeypatch)
+
+
+def test_on_other_systems_the_checks_of_a_mac_say_so(stage):
+    found = [finding for check in (mac.system, mac.restart, mac.power) for finding in check(stage.scene)]
+
+    assert {(finding.level, finding.evidence) for finding in found} == {(Level.SKIP, "not on this system")}
+
+
+@pytest.mark.parametrize(
+    ("vault", "login", "daemon", "levels"),
+    [
+        ("FileVault is Off.", "you", False, [Level.OK]),
+        ("FileVault is Off.", None, False, [Level.WARN]),
+        ("FileVault is Off.", None, True, [Level.OK]),
+        ("FileVault is On.", None, False, [Level.WARN, Level.WARN]),
+        ("FileVault is On.", None, True, [Level.WARN, Level.OK]),
+    ],
+)
+def test_what_a_mac_does_after_a_power_loss_is_told(stage, vault, login, daemon, levels):
+    stage.program("fdesetup", vault)
+    stage.program("defaults", login or "The domain/default pair does not exist", 0 if login else 1)
+    if daemon:
+        stage.installed("daemon")
+
+    assert [finding.level for finding in mac.restart(stage.scene)] == levels
+
+
+PMSET = """System-wide power settings:
+Currently in use:
+ standby              0
+ Sleep On Power Button 1
+ hibernatefile        /var/vm/sleepimage
+ autorestart          {autorestart}
+ sleep                {sleep} (sleep prevented by powerd)
+ womp                 1"""
+
+
+@pytest.mark.parametrize(
+    ("sleep", "autorestart", "levels"), [(0, 1, [Level.OK, Level.OK]), (10, 0, [Level.FAIL, Level.WARN])]
+)
+def test_sleep_and_power_settings_are_read(stage, sleep, autorestart, levels):
+    stage.program("pmset", PMSET.format(sleep=sleep, autorestart=autorestart))
+
+    assert [finding.level for finding in mac.power(stage.scene)] == levels
+
+
+def test_a_pmset_that_says_something_else_is_no_trouble(stage):
+    stage.program("pmset", "who knows")
+
+    assert stage.found(mac.power) == [(Level.SKIP, "sleep and power settings")]
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ("+0.012345 +/- 0.007 time.apple.com 17.253.4.253", Level.OK),
+        ("-61.5 +/- 0.007 time.apple.com", Level.WARN),
+        ("sntp: cannot resolve", Level.SKIP),
+    ],
+)
+def test_the_clock_is_held_against_apple_s(stage, said, level):
+    stage.program("sntp", said)
+
+    assert [finding.level for finding in clock.clock(stage.scene)] == [level]
+
+
+def test_a_clock_that_is_years_behind_or_was_set_back_is_wrong(stage):
+    stage.now = 1e9
+
+    assert [title for level, title in stage.found(clock.clock) if level is Level.FAIL] == [
+        "the clock is years behind", "the clock was set back",
+    ]  # fmt: skip
+
+
+OLLAMA = "http://127.0.0.1:11434"
+
+
+def test_ollama_that_is_down_is_bad_only_if_a_model_lives_there(stage):
+    assert stage.found(neighbours.ollama) == [(Level.WARN, "Ollama is not reachable")]
+    stage.models = [LLAMA]
+    assert stage.found(neighbours.ollama) == [(Level.FAIL, "Ollama is not reachable")]
+    stage.settings = parse("ollama: {enabled: false}")
+    assert stage.found(neighbours.ollama) == [(Level.SKIP, "Ollama")]
+
+
+def test_models_that_ollama_lacks_are_named_with_the_command_that_fetches_them(stage):
+    stage.models = [LLAMA, Model("other", "ollama/other", ollama="other:7b")]
+    stage.answer(f"{OLLAMA}/api/version", {"version": "0.12.3"})
+    stage.answer(f"{OLLAMA}/api/tags", {"models": [{"name": "llama2:latest"}]})
+    found = list(neighbours.ollama(stage.scene))
+
+    assert [finding.title for finding in found] == ["Ollama 0.12.3 answers", "Ollama lacks other:7b"]
+    assert found[1].remedy == "ollama pull other:7b"
+
+
+def test_something_else_on_ollama_s_port_is_not_taken_for_it(stage):
+    stage.answer(f"{OLLAMA}/api/version", b"<html>")
+
+    assert stage.found(neighbours.ollama) == [(Level.FAIL, "what answers at ollama.url is not Ollama")]
+
+
+@pytest.mark.parametrize(
+    ("value", "titles"),
+    [
+        ("127.0.0.1:11434", []),
+        ("localhost", []),
+        ("0.0.0.0", ["Ollama may be open to the network"]),
+        ("127.0.0.1:9999", ["Ollama may listen elsewhere than ollama.url says"]),
+        ("http://127.0.0.1", ["Ollama may listen elsewhere than ollama.url says"]),
+        ("0.0.0.0:x", ["Ollama may be open to the network", "Ollama may listen elsewhere than ollama.url says"]),
+    ],
+)
+def test_ollama_host_is_read_as_ollama_reads_it(stage, value, titles):
+    stage.answer(f"{OLLAMA}/api/version", {"version": "0.12.3"})
+    stage.environ["OLLAMA_HOST"] = value
+
+    assert [title for level, title in stage.found(neighbours.ollama) if level is Level.WARN] == titles
+
+
+def test_ollama_host_is_also_asked_of_launchd(stage):
+    stage.answer(f"{OLLAMA}/api/version", {"version": "0.12.3"})
+    stage.program("launchctl", "0.0.0.0")
+    [_, finding] = neighbours.ollama(stage.scene)
+
+    assert finding.evidence == "OLLAMA_HOST is 0.0.0.0 (launchctl getenv)"
+
+
+@pytest.mark.parametrize(
+    ("status", "level"), [(None, Level.WARN), (401, Level.OK), (200, Level.FAIL), (404, Level.WARN), (502, Level.WARN)]
+)
+def test_the_front_door_must_refuse_a_request_without_a_token(stage, status, level):
+    if status:
+        stage.answer("http://127.0.0.1:8080/v1/models", b"", status)
+
+    assert [finding.level for finding in neighbours.traefik(stage.scene)] == [level]
