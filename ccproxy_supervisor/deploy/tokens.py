@@ -48,6 +48,10 @@ class Ledger:
     def get(self, name: str) -> Token | None:
         return next((token for token in self.tokens if token.name == name), None)
 
+    def directed(self, output: str | None, entry_points: tuple[str, ...]) -> Ledger:
+        """Remember where the rules go from now on; what is not said stays."""
+        return replace(self, output=output or self.output, entry_points=entry_points or self.entry_points)
+
     def add(self, name: str, created: str, secret: str | None = None) -> Ledger:
         """Add a token under a new name; without *secret*, 256 random bits."""
         if not NAME.fullmatch(name):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ccproxy_supervisor.core.envfile import parse_env
+from ccproxy_supervisor.core.litellm import MASTER_KEY
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.deploy.fleet import PEER, authority, balancer
-from ccproxy_supervisor.deploy.tokens import Ledger, Token
+from ccproxy_supervisor.deploy.tokens import Ledger, Token, put
+from ccproxy_supervisor.edge.home import Home
 
 #: What clients may ask for. Nothing that administers LiteLLM: in `auth: master-key` every client speaks with its key.
 PATHS = (
@@ -43,6 +47,32 @@ _HEAD = """\
 # Written by `ccproxy-supervisor traefik` and `token add|revoke`; changes made by hand are lost.
 # Holds tokens in plain text, because Traefik compares them: keep it 0600 and out of backups and repositories.
 """
+
+
+def current(home: Home, settings: Settings, ledger: Ledger) -> str:
+    """Write what the home asks for now; raises `ConfigError` when its keys cannot be read."""
+    return render(settings, ledger, litellm_key(home, settings))
+
+
+def publish(home: Home, settings: Settings, ledger: Ledger) -> Path:
+    """Replace Traefik's file in one step; an emptied one, even for a moment, would make every route a 404."""
+    path = output(home, ledger)
+    put(path, current(home, settings, ledger))
+    return path
+
+
+def output(home: Home, ledger: Ledger) -> Path:
+    return Path(ledger.output) if ledger.output else home.path("traefik/dynamic.yaml")
+
+
+def litellm_key(home: Home, settings: Settings) -> str | None:
+    """Find the key LiteLLM asks for, None in `auth: open`."""
+    proxy = settings.proxy
+    if proxy.auth == "open":
+        return None
+    file = home.path(proxy.env_file) if proxy.env_file else None
+    own = parse_env(home.read(file, private=True), home.shown(file)).get(MASTER_KEY) if file else None
+    return own or home.master_key()
 
 
 def render(settings: Settings, ledger: Ledger, key: str | None) -> str:

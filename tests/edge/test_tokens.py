@@ -79,15 +79,10 @@ def test_no_file_means_no_tokens(tmp_path):
     assert load(tmp_path / "tokens.json") == Ledger()
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "[]", "{}", "nonsense", '{"tokens": [{"name": "a"}], "output": null, "entry_points": []}']
-    + [
-        json.dumps(
-            {"tokens": [{"name": "a", "created": NOW, "secret": "`" * 40}], "output": None, "entry_points": ["web"]}
-        )
-    ],
-)
+UNSAFE = {"tokens": [{"name": "a", "created": NOW, "secret": "`" * 40}], "output": None, "entry_points": ["web"]}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", '{"tokens": [{"name": "a"}]}', json.dumps(UNSAFE)])
 def test_a_damaged_file_is_refused_with_its_path_and_without_its_text(tmp_path, text):
     put(tmp_path / "tokens.json", text)
 
