@@ -63,7 +63,7 @@ def surplus(files: Mapping[str, int], keep: int, max_total: int, now: float, zon
     # A file from the future is the oldest of all, or every file after it would be deleted at once.
     ages = sorted(copies, key=lambda each: (each.stamp <= future, each.stamp, each.number, each.log))
     left = Counter(each.log for each in ages)
-    total = sum(files[name] for name in files if parse(name) or name in CURRENT)
+    total = disk_use(files)
     doomed: list[str] = []
     for each in ages:
         if left[each.log] > keep or total > max_total:
@@ -71,6 +71,11 @@ def surplus(files: Mapping[str, int], keep: int, max_total: int, now: float, zon
             total -= sum(files[name] for name in copies[each])
             doomed += copies[each]
     return doomed
+
+
+def disk_use(files: Mapping[str, int]) -> int:
+    """How many bytes of *files* are logs, rotated or not."""
+    return sum(size for name, size in files.items() if parse(name) or name in CURRENT)
 
 
 def leftovers(names: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from ccproxy_supervisor.core.model import LOGS
 from ccproxy_supervisor.core.rotation import PARTIAL, leftovers, uncompressed
 from ccproxy_supervisor.edge.logs.tally import Tally
 
@@ -46,15 +47,18 @@ class Packer(threading.Thread):
                 self._pack_all(self._folder)
 
     def _pack_all(self, folder: Path) -> None:
-        with suppress(FileNotFoundError):  # the folder was removed; the next rotation asks again
-            for name in uncompressed(os.listdir(folder)):
+        names: list[str] = []
+        with suppress(OSError):  # the writer tells what is wrong with the folder
+            names = uncompressed(os.listdir(folder))
+        well = set(LOGS)
+        for name in names:
+            try:
+                self._pack(folder / name)
+            except OSError as error:
                 log = name.partition(".")[0]
-                try:
-                    self._pack(folder / name)
-                except OSError as error:
-                    self._tally.failed("compress", log, error)
-                else:
-                    self._tally.resumed("compress", log)
+                self._tally.failed("compress", log, error)
+                well.discard(log)
+        self._tally.resumed("compress", *well)
 
     def _pack(self, path: Path) -> None:
         target = path.with_name(path.name + ".gz")

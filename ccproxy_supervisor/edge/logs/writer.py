@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ccproxy_supervisor.core.model import LOGS
-from ccproxy_supervisor.core.rotation import archive_name, next_boundary, surplus
+from ccproxy_supervisor.core.rotation import archive_name, disk_use, next_boundary, surplus
 from ccproxy_supervisor.core.settings import LogSettings
 from ccproxy_supervisor.edge.logs.backlog import Backlog, Piece
 from ccproxy_supervisor.edge.logs.logfile import LogFile
@@ -20,6 +20,7 @@ from ccproxy_supervisor.edge.logs.tally import Tally
 
 RETRY = 1.0  # seconds between two tries to write to a disk that refuses
 LONGEST_SLEEP = 300.0  # a sleeping computer does not count these seconds: look at the calendar now and then
+SPARING = 64 << 10  # bytes written before looking again at a total that nothing can be done about
 CLOCK_STEP = 3600.0  # a clock set back further than this begins the period anew
 
 
@@ -38,6 +39,7 @@ class Writer(threading.Thread):
         self._boundary = self._seen = 0.0
         self._adopt: tuple[Path, LogSettings] | None = None
         self._rotate_now = False
+        self._allowance = 0  # bytes until `max_total` has to be looked at
 
     def adopt(self, folder: Path, settings: LogSettings) -> None:
         self._adopt = folder, settings
@@ -51,9 +53,10 @@ class Writer(threading.Thread):
         self._packer.start()
         self._begin()
         while (pieces := self._backlog.take(self._until_boundary())) is not None:
+            self._follow_settings()
             self._follow_calendar()
             self._write_all(pieces)
-            self._follow_orders()
+            self._follow_order()
         for file in self._files.values():
             file.close()
         self._packer.stop(RETRY)
@@ -84,11 +87,7 @@ class Writer(threading.Thread):
             self._boundary = next_boundary(self._settings.rotate, now)
         self._seen = now
 
-    def _follow_orders(self) -> None:
-        if self._rotate_now:
-            self._rotate_now = False
-            for file in self._files.values():
-                self._renew(file, self._clock())
+    def _follow_settings(self) -> None:
         if self._adopt:
             (folder, self._settings), self._adopt = self._adopt, None
             if folder != self._folder:
@@ -96,6 +95,12 @@ class Writer(threading.Thread):
                     file.close()
                 self._folder, self._files = folder, {log: LogFile(folder, log) for log in LOGS}
             self._begin()
+
+    def _follow_order(self) -> None:
+        if self._rotate_now:
+            self._rotate_now = False
+            for file in self._files.values():
+                self._renew(file, self._clock())
 
     def _write_all(self, pieces: list[Piece]) -> None:
         by_log: dict[str, list[Piece]] = {}
@@ -119,6 +124,9 @@ class Writer(threading.Thread):
                 self._tally.resumed("write", log)
         written = file.written - before
         self._tally.count(log, written=written, dropped=sum(piece.size for piece in pieces) - written)
+        self._allowance -= written
+        if self._allowance < 0:
+            self._prune()
 
     def _give_up(self, file: LogFile, error: OSError) -> None:
         file.close()
@@ -146,21 +154,24 @@ class Writer(threading.Thread):
         return True
 
     def _prune(self) -> None:
-        settings = self._settings
-        try:
-            for name in surplus(_sizes(self._folder), settings.keep, settings.max_total, self._clock()):
+        settings, files = self._settings, _sizes(self._folder)
+        for name in surplus(files, settings.keep, settings.max_total, self._clock()):
+            log = name.partition(".")[0]
+            try:
                 (self._folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            self._tally.failed("prune", "supervisor", error)
-        else:
-            self._tally.resumed("prune", "supervisor")
+            except OSError as error:
+                self._tally.failed("prune", log, error)
+            else:
+                del files[name]
+                self._tally.resumed("prune", log)
+        self._allowance = max(settings.max_total - disk_use(files), SPARING)
         if settings.compress:
             self._packer.pack(self._folder)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    with os.scandir(folder) as found:
+    with suppress(OSError), os.scandir(folder) as found:  # what is wrong with a folder shows when writing
         for entry in found:
             with suppress(FileNotFoundError):  # compressed just now
                 sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
