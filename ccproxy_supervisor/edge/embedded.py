@@ -1,0 +1,190 @@
+"""Serves an ASGI app inside the daemon's event loop: takes no signals, does not tick, bounds every client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import anyio
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ccproxy_supervisor.core.model import Journal, Note
+
+PATIENCE = 5.0  # seconds a client gets for a request's head, and for taking the answer
+KEEP_ALIVE = 5  # seconds between two requests
+HEAD = 16 << 10  # bytes of a request's head
+CONCURRENT = 32  # connections; more are answered 503
+CONNECTIONS = 64  # more are closed at once, or the daemon would run out of descriptors
+FIRST_RETRY, LONGEST_RETRY = 1.0, 5.0  # seconds
+
+Holder = Callable[[str, int], str | None]
+
+
+class Bounded(H11Protocol):
+    """Drops a connection that does nothing: uvicorn has a timer between requests, but none before or within one."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(PATIENCE, self._look, None)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _look(self, last: object) -> None:
+        """Keep it only if a request is being answered, or came since the *last* one seen."""
+        working = self.cycle is not None and not self.cycle.response_complete
+        if self.transport.is_closing() or (self.cycle is last and not working):
+            self.transport.abort()
+        else:
+            self._timer = self.loop.call_later(PATIENCE, self._look, self.cycle)
+
+
+class Quiet(uvicorn.Server):
+    """A server that is ended by cancelling it."""
+
+    def __init__(self, app: Any) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="none",
+                http=Bounded,
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                log_level=logging.ERROR,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+                workers=1,
+                limit_concurrency=CONCURRENT,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=2,
+                h11_max_incomplete_event_size=HEAD,
+            )
+        )
+        self.servers = []
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the daemon."""
+        yield
+
+    async def main_loop(self) -> None:
+        """Wait; uvicorn's own loop wakes up ten times a second."""
+        await anyio.sleep_forever()
+
+    async def run_on(self, sock: socket.socket) -> None:
+        """Serve until cancelled, then let what is being answered finish."""
+        try:
+            await self.serve(sockets=[sock])
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.shutdown([sock])
+
+
+async def serve_tcp(app: Any, host: str, port: int, journal: Journal, holder: Holder = lambda *_: None) -> None:
+    """Serve *app* until cancelled; while the port is taken, say so (*holder* may know by whom) and try again."""
+
+    def complain(error: OSError) -> Note:
+        reason = error.strerror or str(error)
+        taken = error.errno == errno.EADDRINUSE
+        fields = {"setting": "admin.port" if taken else "admin.host", "held_by": holder(host, port) if taken else None}
+        error_text = f"cannot listen on {host}:{port}: {reason}; trying again"
+        return Note("admin.port_taken" if taken else "admin.refused", "error", {"error": error_text, **fields})
+
+    sock = await _open(lambda: _open_tcp(host, port), complain, journal)
+    journal(Note("admin.opened", fields={"host": host, "port": sock.getsockname()[1]}))
+    await Quiet(app).run_on(sock)
+
+
+async def serve_unix(app: Any, path: str, journal: Journal) -> None:
+    """Serve *app* until cancelled on a socket that only its owner can open, and remove it."""
+
+    def complain(error: OSError) -> Note:
+        error_text = f"cannot listen on {path}: {error.strerror or error}; trying again"
+        return Note("control.refused", "error", {"error": error_text, "setting": "admin.socket"})
+
+    sock = await _open(lambda: _open_unix(path), complain, journal)
+    mine = os.lstat(path).st_ino
+    try:
+        await Quiet(app).run_on(sock)
+    finally:
+        with contextlib.suppress(OSError):
+            if os.lstat(path).st_ino == mine:
+                os.unlink(path)
+
+
+async def _open(
+    make: Callable[[], socket.socket], complain: Callable[[OSError], Note], journal: Journal
+) -> socket.socket:
+    """Try until it works; complain when the reason is a new one."""
+    delay, last = FIRST_RETRY, None
+    while True:
+        try:
+            return make()
+        except OSError as error:
+            if error.errno != last:
+                journal(complain(error))
+            last = error.errno
+        await anyio.sleep(delay)
+        delay = min(delay * 2, LONGEST_RETRY)
+
+
+def _open_tcp(host: str, port: int) -> socket.socket:
+    """Open the port; `asyncio` begins to listen on it."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen()
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _open_unix(path: str) -> socket.socket:
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)  # never, not even for an instant, anybody else's to open
+    try:
+        sock.bind(path)
+        sock.listen()
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody answers on; anything else there is not ours to remove."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "something else is there")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass  # alive, and busy
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
