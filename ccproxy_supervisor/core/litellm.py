@@ -104,7 +104,7 @@ class _Reader:
         for index, entry in enumerate(self._list(document, "model_list")):
             self._model(document, entry, ("model_list", index))
         includes = self._list(document, "include")
-        if not all(isinstance(name, str) for name in includes):
+        if not all(isinstance(name, str) and "\0" not in name for name in includes):
             self.faults.append(document.fault(("include",), "must be a list of files"))
             return ()
         return includes
@@ -142,7 +142,7 @@ class _Reader:
             return  # a secret manager may know them all
         for path, name in _references(document.value, ()):
             if name not in self.env and path != ("general_settings", "master_key"):
-                message = f"{name} is not set; set it in the file proxy.env_file names, or in proxy.env"
+                message = f"{name} is not set; set it in the proxy.env_file"
                 self.faults.append(document.fault(path, message))
 
     def _model(self, document: Document, entry: Any, path: Path) -> None:
@@ -163,7 +163,7 @@ class _Reader:
         ollama = _ollama(upstream, params.get("custom_llm_provider"))
         base = self._resolved(params.get("api_base"))
         if ollama is not None and params.get("api_base") is None:
-            message = "without api_base every worker starts an `ollama serve` of its own; name Ollama's address"
+            message = "without api_base every worker starts its own `ollama serve`; name Ollama's address"
             self.warnings.append(document.fault((*path, "litellm_params"), message))
             base = self.env.get("OLLAMA_API_BASE")
         base = base if isinstance(base, str) else None

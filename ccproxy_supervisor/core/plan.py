@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.core.litellm import MASTER_KEY, LiteLLMConfig
-from ccproxy_supervisor.core.settings import Settings
+from ccproxy_supervisor.core.settings import ProxySettings, Settings
 
 #: What a worker takes over from the daemon's environment: launchd, a terminal and a test give it the same rest.
 INHERITED = (
@@ -89,6 +90,17 @@ def birth(
     complete = tuple(sorted(env.items()))
     digest = sha256(json.dumps([python, config, texts, complete, auth, version]).encode()).hexdigest()
     return Birth(python, config, complete, digest, auth, version, sha256("\0".join(texts).encode()).hexdigest())
+
+
+def own_key(secret: Mapping[str, str], proxy: ProxySettings) -> str | None:
+    """The master key the operator wrote into the env file, if any; raises `ConfigError`."""
+    key = secret.get(MASTER_KEY)
+    if key is None or (proxy.auth == "master-key" and key.startswith("sk-")):
+        return key
+    advice = "must start with sk-"
+    if proxy.auth == "open":
+        advice = "makes LiteLLM demand a key; remove it, or set proxy.auth: master-key"
+    raise ConfigError([Fault(str(proxy.env_file), f"{MASTER_KEY} {advice}")])
 
 
 def secrets(key: str | None, secret: Mapping[str, str], plain: Mapping[str, str]) -> tuple[bytes, ...]:

@@ -9,13 +9,14 @@ import secrets as entropy
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from glob import escape, glob
 from pathlib import Path
 
 from ccproxy_supervisor.core.envfile import parse_env
 from ccproxy_supervisor.core.faults import ConfigError, Fault
-from ccproxy_supervisor.core.litellm import MASTER_KEY, LiteLLMConfig, parse_litellm
-from ccproxy_supervisor.core.plan import Plan, birth, secrets, worker_env
+from ccproxy_supervisor.core.litellm import LiteLLMConfig, parse_litellm
+from ccproxy_supervisor.core.plan import Plan, birth, own_key, secrets, worker_env
 from ccproxy_supervisor.core.settings import ProxySettings, Settings, examine
 
 SETTINGS = "supervisor.yaml"
@@ -122,23 +123,24 @@ class Home:
     def _make_key(self, path: Path) -> None:
         draft = path.with_name(f".master.key.{entropy.token_hex(4)}")
         try:
-            file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            try:
-                os.write(file, f"sk-{entropy.token_urlsafe(32)}\n".encode())
-                os.fsync(file)
-                with contextlib.suppress(FileExistsError):  # somebody was faster: theirs is the key
-                    os.link(draft, path)
-            finally:
-                os.close(file)
-                os.unlink(draft)
+            with open(draft, "x", opener=partial(os.open, mode=0o600)) as file:
+                file.write(f"sk-{entropy.token_urlsafe(32)}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):  # somebody was faster: theirs is the key
+                os.link(draft, path)
         except OSError as error:
             raise ConfigError([Fault(self.shown(path), f"cannot keep a master key: {error.strerror}")]) from None
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink()
 
     def read(self, path: Path, *, private: bool = False, remedy: str = "run: ccproxy-supervisor init") -> str:
         """Read a text file of at most 1 MiB; *private* ones must be ours alone. Raises `ConfigError`."""
         name = self.shown(path)
         try:
-            with open(path, "rb", opener=_open_at_once) as stream:
+            at_once = lambda name, flags: os.open(name, flags | os.O_NONBLOCK)  # noqa: E731 - a FIFO must not hang us
+            with open(path, "rb", opener=at_once) as stream:
                 found = os.fstat(stream.fileno())
                 if not stat.S_ISREG(found.st_mode):
                     raise ConfigError([Fault(name, "cannot read it: not a file")])
@@ -169,7 +171,7 @@ class Home:
             secret = self._env_file(proxy)
         key: str | None = None
         with _gathered(faults):
-            key = self._key(proxy, secret)
+            key = own_key(secret or {}, proxy) or (None if proxy.auth == "open" else self.master_key())
         env = worker_env(environ, str(config), (secret or {}) | proxy.env, key)
         texts: list[str] = []
         litellm = LiteLLMConfig(())
@@ -179,7 +181,7 @@ class Home:
         with _gathered(faults):
             python = self._python(proxy)
         if faults:
-            raise ConfigError(faults)
+            raise ConfigError(dict.fromkeys(faults))
         born = birth(python, str(config), tuple(texts), env, proxy.auth, litellm_version(python))
         return Plan(settings, litellm, born, secrets(key, secret or {}, proxy.env))
 
@@ -199,15 +201,6 @@ class Home:
             return {}
         path = self.path(proxy.env_file)
         return parse_env(self.read(path, private=True, remedy="remove proxy.env_file"), self.shown(path))
-
-    def _key(self, proxy: ProxySettings, secret: Mapping[str, str] | None) -> str | None:
-        own = (secret or {}).get(MASTER_KEY)
-        if own is not None and proxy.auth == "open":
-            fault = f"{MASTER_KEY} makes LiteLLM demand a key; remove it, or set proxy.auth: master-key"
-            raise ConfigError([Fault(str(proxy.env_file), fault)])
-        if own is not None and not own.startswith("sk-"):
-            raise ConfigError([Fault(str(proxy.env_file), f"{MASTER_KEY} must start with sk-")])
-        return None if proxy.auth == "open" else own or self.master_key()
 
     def _python(self, proxy: ProxySettings) -> str:
         """Resolve the interpreter's folder but not the file: a virtual environment is known by where its link is."""
@@ -241,10 +234,6 @@ def locate(option: str | None, environ: Mapping[str, str]) -> Home:
     else:
         file = os.path.join(environ.get("HOME") or "~", "ccproxy", SETTINGS)
     return Home(Path(os.path.abspath(os.path.expanduser(file))))
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO must not hang us
 
 
 @contextlib.contextmanager
