@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
 from anyio import CancelScope, create_task_group, current_time, sleep
 from anyio.abc import TaskGroup
 
 from ccproxy_supervisor.bell import Bell
-from ccproxy_supervisor.core.model import Cause, Failover, Note
+from ccproxy_supervisor.core.model import Cause, Failover, Note, State
 from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.core.status import WorkerView
 from ccproxy_supervisor.seat import Seat, Slot
 from ccproxy_supervisor.worker import Ports, Worker
 
@@ -117,6 +119,11 @@ class Pool:
         """Cut every drain short."""
         for worker in self.workers:
             worker.hurry()
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Every slot there ever was, for the next supervisor."""
+        return tuple(self._slots.values())
 
     def slot(self, number: int) -> Slot:
         return self._slots.setdefault(number, Slot(number))
@@ -239,3 +246,25 @@ class Pool:
         slot.restarts += 1
         if worker.served and slot.lost_at is None:
             slot.lost_at = current_time()
+
+    def views(self) -> list[WorkerView]:
+        """Every place with its worker, slots first, then those without a place: newcomers and draining ones."""
+        seated = sorted(self.seats, key=lambda s: s.slot.number if s.slot else len(self.seats))
+        placed = {seat.worker for seat in seated}
+        return [_seat_view(seat) for seat in seated] + [_view(w, None) for w in self.workers if w not in placed]
+
+
+def _seat_view(seat: Seat) -> WorkerView:
+    slot = seat.slot
+    view = _view(seat.worker, slot.number if slot else None)
+    if slot:
+        view = replace(view, restarts=slot.restarts, last_ending=slot.last_ending)
+    if seat.resumes_at is not None:
+        left = max(0.0, seat.resumes_at - current_time())
+        view = replace(view, state=State.BACKOFF, backoff=left, pid=None, uptime=0.0)
+    return view
+
+
+def _view(worker: Worker, slot: int | None) -> WorkerView:
+    state = State.DRAINING if worker.lost and worker.state is not State.GONE else worker.state or State.STARTING
+    return WorkerView(slot, state, worker.number, worker.pid, worker.generation, worker.uptime)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anyio import current_time, move_on_after
 
@@ -19,6 +19,7 @@ class Slot:
     """A number among the serving workers; it outlives them and remembers."""
 
     number: int
+    record: Record = field(default_factory=Record)  # of the place that has it now, or had it in an earlier supervisor
     restarts: int = 0
     last_ending: Ending | None = None
     lost_at: float | None = None  # heart's clock; set while its worker is lost unasked and no other serves
@@ -29,7 +30,7 @@ class Seat:
 
     def __init__(self, plan: Plan, generation: int, slot: Slot | None, hire: Callable[[Seat], Worker]) -> None:
         self.plan, self.generation, self.slot, self._hire = plan, generation, slot, hire
-        self.record = Record()
+        self.record = slot.record if slot else Record()
         self.resumes_at: float | None = None  # while in backoff, heart's clock
         self.failed = False  # lost a worker unasked, at least once
         self.retired: Cause | None = None
@@ -74,6 +75,8 @@ class Seat:
             self.failed = True
             lose(worker)
             delay, self.record = backoff(self.plan.settings.restart, self.record, worker.uptime, draw())
+            if self.slot:
+                self.slot.record = self.record
             number = self.slot.number if self.slot else None
             journal(Transition(worker.number, number, self.generation, State.GONE, State.BACKOFF, delay=delay))
             self.resumes_at = current_time() + delay

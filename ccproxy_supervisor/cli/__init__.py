@@ -1,10 +1,49 @@
-"""The command line: one group, its commands loaded when called."""
+"""The command line: one group, each command's module loaded when it is called."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
+#: Command -> module of this package that has it, under the command's name, or that name with `_command` appended.
+COMMANDS = {
+    "run": "daemon",
+    "check": "settings",
+    "status": "status",
+    "reload": "daemon",
+    "restart": "daemon",
+    "stop": "daemon",
+    "rotate": "daemon",
+    "logs": "logs",
+    "why": "why",
+    "doctor": "mac",
+    "init": "home",
+    "install": "mac",
+    "uninstall": "mac",
+    "upgrade": "litellm",
+    "rollback": "litellm",
+    "traefik": "gateway",
+    "token": "gateway",
+    "schema": "settings",
+    "version": "settings",
+}
 
-@click.group()
+
+class Commands(click.Group):
+    """A group that imports a command only to run it or to show its help: `status` must answer at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"ccproxy_supervisor.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_command")
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Keep LiteLLM serving."""
+    """Keep LiteLLM serving: one supervisor, probed workers, no lost requests."""

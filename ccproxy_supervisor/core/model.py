@@ -184,8 +184,9 @@ class SpawnError(Exception):
 
 
 class Child(Protocol):
-    """One LiteLLM process, as the heart sees it."""
+    """One LiteLLM process, as the heart sees it. *number* is the worker's, never used twice in a supervisor's life."""
 
+    number: int
     pid: int
 
     async def wait(self) -> int:

@@ -158,8 +158,11 @@ class Home:
             line = data.count(b"\n", 0, error.start) + 1
             raise ConfigError([Fault(name, "cannot read it: not UTF-8", "", line)]) from None
 
-    def read_plan(self, environ: Mapping[str, str]) -> Plan:
-        """Read and check every file for workers that inherit from *environ*; raises `ConfigError` with all faults."""
+    def read_plan(self, environ: Mapping[str, str], interpreter: str | None = None) -> Plan:
+        """Read and check every file for workers that inherit from *environ*; raises `ConfigError` with all faults.
+
+        *interpreter* stands in for the one that `proxy.python` names.
+        """
         settings, found = examine(self.read(self.settings_file), self.shown(self.settings_file))
         if settings is None or any(fault.path.startswith("proxy") for fault in found):
             raise ConfigError(found)  # which other files to read is not known
@@ -179,7 +182,7 @@ class Home:
             litellm = self._litellm(config, None if secret is None else env, proxy.auth, texts)
         python = ""
         with _gathered(faults):
-            python = self._python(proxy)
+            python = interpreter or self._python(proxy)
         if faults:
             raise ConfigError(dict.fromkeys(faults))
         born = birth(python, str(config), tuple(texts), env, proxy.auth, litellm_version(python))

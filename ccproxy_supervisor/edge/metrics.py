@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -25,7 +24,6 @@ from ccproxy_supervisor.core.model import (
     Transition,
 )
 
-LAG_EVERY = 10.0  # seconds
 START = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 15, 20, 30, 60, 120)
 DRAIN = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 FAILOVER = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -63,12 +61,8 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
-    async def watch_lag(self) -> None:
-        """Measure the event loop for ever."""
-        while True:
-            due = anyio.current_time() + LAG_EVERY
-            await anyio.sleep(LAG_EVERY)
-            self._lag.observe(max(0.0, anyio.current_time() - due))
+    def observe_lag(self, seconds: float) -> None:
+        self._lag.observe(seconds)
 
     def __call__(self, event: Event) -> None:
         match event:

@@ -36,8 +36,8 @@ class Capture(Protocol):
 class OsChild:
     """A `Child` of the operating system."""
 
-    def __init__(self, process: Process, control: socket.socket, capture: Capture) -> None:
-        self.pid = process.pid
+    def __init__(self, number: int, process: Process, control: socket.socket, capture: Capture) -> None:
+        self.number, self.pid = number, process.pid
         self._process, self._control, self._capture = process, control, capture
         self._ready, self._accepting = anyio.Event(), anyio.Event()
         self._told = b""
@@ -111,7 +111,7 @@ class Spawner:
         ours.setblocking(False)
         try:
             process = await self._open(number, plan, theirs, capture)
-            child = OsChild(process, ours, capture)
+            child = OsChild(number, process, ours, capture)
             self._enrol(number, child.stats, self.uds(number))
             try:
                 async with anyio.create_task_group() as tasks:

@@ -280,7 +280,7 @@ async def test_a_canary_is_proven_and_never_serves(stage, opened):
 async def test_a_canary_that_does_not_start_says_why(stage, opened):
     stage.lives[2] = {"lives": 1, "ready_at": 5, "status": 1}
     async with opened(plan_of()) as supervisor:
-        reason = await supervisor.canary(plan_of(), lambda worker: anyio.lowlevel.checkpoint())
+        reason = await supervisor.canary(plan_of(), anyio.sleep)
         assert reason == "worker 2 ended before it was ready (exited, status 1): last line"
         await anyio.sleep(60)
         assert len(stage.children) == 2

@@ -1,0 +1,133 @@
+"""What was last heard and measured, put together for status, metrics and incidents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from anyio import current_time
+
+from ccproxy_supervisor import __version__
+from ccproxy_supervisor.core import status
+from ccproxy_supervisor.core.history import History
+from ccproxy_supervisor.core.model import (
+    Child,
+    Event,
+    ModelSeen,
+    OllamaStatus,
+    Reloaded,
+    State,
+    Status,
+    Transition,
+    Usage,
+)
+from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.core.status import ModelView, WorkerView
+from ccproxy_supervisor.core.trend import Trend
+
+BUSY = 0.2  # cores
+
+
+class Samples:
+    """Memory and CPU of the living workers, by number."""
+
+    def __init__(self, measure: Callable[[Child], Usage | None], wall: Callable[[], float]) -> None:
+        self._measure, self._wall = measure, wall
+        self._trends: dict[int, Trend] = {}
+        self._last: dict[int, tuple[float, Usage]] = {}
+        self._cpu: dict[int, float] = {}
+
+    def take(self, number: int, child: Child) -> Usage | None:
+        """Measure now; a worker that cannot be measured has no sample."""
+        if (usage := self._measure(child)) is None:
+            return None
+        now = current_time()
+        before = self._last.get(number)
+        if before and now - before[0] >= 1.0:
+            self._cpu[number] = max(0.0, usage.cpu_seconds - before[1].cpu_seconds) / (now - before[0])
+        if not before or now - before[0] >= 1.0:
+            self._last[number] = (now, usage)
+        self._trends.setdefault(number, Trend()).add(self._wall(), usage.memory)
+        return usage
+
+    def forget(self, number: int) -> None:
+        for store in (self._trends, self._last, self._cpu):
+            store.pop(number, None)
+
+    def busy(self) -> bool:
+        """Whether some worker computes right now: a moment to leave it alone."""
+        return any(cpu > BUSY for cpu in self._cpu.values())
+
+    def memory(self, number: int) -> tuple[tuple[float, int], ...]:
+        trend = self._trends.get(number)
+        return trend.samples if trend else ()
+
+    def row(self, view: WorkerView) -> dict[str, Any]:
+        last, trend = self._last.get(view.number), self._trends.get(view.number)
+        alive = view.state not in (State.BACKOFF, State.GONE)
+        usage = last[1] if last and alive else None
+        return status.worker(view, usage, self._cpu.get(view.number), trend.slope() if trend else None)
+
+
+class Board:
+    """A listener of the journal that answers `/status`."""
+
+    def __init__(self, home: str, samples: Samples, wall: Callable[[], float]) -> None:
+        self._home, self._samples, self._wall = home, samples, wall
+        self._started = current_time()
+        self._models: dict[str, ModelView] = {}
+        self._ollama: OllamaStatus | None = None
+        self._reload: tuple[Reloaded, float] | None = None
+        self._history = History()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case ModelSeen(name, healthy, detail):
+                self._models[name] = ModelView(name, healthy, self._wall(), detail)
+            case OllamaStatus():
+                self._ollama = event
+            case Reloaded():
+                self._reload = (event, self._wall())
+            case Transition(number=number, new=State.GONE, ending=ending):
+                self._samples.forget(number)
+                if ending:
+                    self._history.ended(event, ending)
+
+    def status(self, plan: Plan, views: list[WorkerView], *, ever_served: bool, stopping: bool) -> Status:
+        models = [self._models[m.name] for m in plan.litellm.models if m.name in self._models]
+        needs = any(model.ollama for model in plan.litellm.models)
+        ollama = self._ollama if plan.settings.ollama.enabled else None
+        workers = plan.settings.proxy.workers
+        return status.judge(
+            views, workers, ollama, models, needs_ollama=needs, ever_served=ever_served, stopping=stopping
+        )
+
+    def remember(self, now: Status, views: list[WorkerView]) -> None:
+        """Something changed: the service is *now* so."""
+        slots = {view.slot: str(view.state) for view in views if view.slot is not None}
+        self._history.observe(self._wall(), str(now), slots)
+
+    def document(
+        self, plan: Plan, views: list[WorkerView], generation: int, extra: Mapping[str, Any],
+        *, ever_served: bool, stopping: bool,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Build the answer of `/status`; *extra* is added to it."""
+        names = {model.name: model.upstream for model in plan.litellm.models}
+        seen = [self._models.get(name, ModelView(name)) for name in names]
+        settings = plan.settings
+        now = self.status(plan, views, ever_served=ever_served, stopping=stopping)
+        self.remember(now, views)
+        return {
+            "status": str(now),
+            "uptime": round(current_time() - self._started, 1),
+            "version": __version__, "pid": os.getpid(), "home": self._home, "generation": generation,
+            "listen": {"host": settings.proxy.host, "port": settings.proxy.port},
+            "serving": sum(view.state is State.SERVING for view in views),
+            "workers": [self._samples.row(view) for view in views],
+            "models": [status.model(view) | {"upstream": names[view.name]} for view in seen],
+            "ollama": status.ollama(self._ollama if settings.ollama.enabled else None),
+            "reload": status.reload(*(self._reload or (None, None))),
+            "litellm": plan.birth.litellm_version,
+            "history": self._history.document(self._wall()),
+        } | dict(extra)  # fmt: skip

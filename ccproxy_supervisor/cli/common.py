@@ -1,0 +1,99 @@
+"""What commands share: where the home is, and how to talk to its daemon."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from ccproxy_supervisor.edge.home import Home, locate
+
+NOT_RUNNING = 3
+ROLL = 3600.0  # seconds; a roll over many slots with long drains takes its time, and is seen to take it
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def config_option(command: Command) -> Command:
+    """Add `--config FILE`, handed on as *config*."""
+    text = "supervisor.yaml of the home; else $CCPROXY_HOME/supervisor.yaml, else ~/ccproxy/supervisor.yaml."
+    return click.option("--config", metavar="FILE", help=text)(command)
+
+
+def home_of(config: str | None) -> Home:
+    return locate(config, os.environ)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what went wrong on standard error, and exit."""
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+class NotRunning(Exception):  # noqa: N818 - a fact, not an error
+    """No daemon answers on the control socket."""
+
+
+class Connection(http.client.HTTPConnection):
+    """HTTP over the control socket."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def control_socket(home: Home) -> Path:
+    """Find it without trusting the settings to be in order: a broken file must not hide a running daemon."""
+    from ccproxy_supervisor.core.faults import ConfigError
+    from ccproxy_supervisor.core.settings import Settings, parse
+
+    try:
+        settings = parse(home.read(home.settings_file))
+    except ConfigError:
+        settings = Settings()
+    return home.path(settings.admin.socket)
+
+
+def ask(
+    home: Home, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 10.0
+) -> dict[str, Any]:
+    """Ask the daemon of *home*; raises `NotRunning`, and `click.ClickException` with its own words for a refusal."""
+    connection = Connection(control_socket(home), timeout)
+    try:
+        connection.request(method, path, json.dumps(body or {}), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise NotRunning from None
+    except PermissionError:
+        raise click.ClickException(f"cannot talk to the daemon of {home.folder}: it belongs to another user") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise click.ClickException(f"cannot talk to the daemon of {home.folder}: {error or 'no answer'}") from None
+    finally:
+        connection.close()
+    if response.status >= 400 and "error" in answer:
+        raise click.ClickException(str(answer["error"]))
+    return answer
+
+
+def order(
+    config: str | None, path: str, body: dict[str, Any] | None = None, *, timeout: float = ROLL
+) -> dict[str, Any]:
+    """`ask` for a command: says so and exits 3 when no daemon runs."""
+    home = home_of(config)
+    try:
+        return ask(home, "POST", path, body, timeout=timeout)
+    except NotRunning:
+        fail(f"cannot reach the daemon of {home.folder}: it is not running", NOT_RUNNING)

@@ -1,0 +1,67 @@
+"""Start the daemon, and give it orders."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ccproxy_supervisor.cli.common import config_option, home_of, order
+
+
+@click.command()
+@config_option
+def run(config: str | None) -> None:
+    """Run the daemon in the foreground: what launchd starts.
+
+    Example: ccproxy-supervisor run --config ~/ccproxy/supervisor.yaml
+    """
+    from ccproxy_supervisor.app import run as run_daemon
+
+    show = (lambda line: print(line, file=sys.stderr, flush=True)) if sys.stderr.isatty() else None
+    sys.exit(run_daemon(home_of(config), show=show))
+
+
+@click.command()
+@config_option
+def reload(config: str | None) -> None:
+    """Read the settings again; workers are replaced, one by one and without losing a request, if they must be.
+
+    Example: ccproxy-supervisor reload
+    """
+    _report(order(config, "/reload"))
+
+
+@click.command()
+@config_option
+def restart(config: str | None) -> None:
+    """Replace every worker, one by one, without losing a request.
+
+    Example: ccproxy-supervisor restart
+    """
+    _report(order(config, "/restart"))
+
+
+@click.command()
+@config_option
+def stop(config: str | None) -> None:
+    """Drain the workers and stop the daemon. Under launchd it comes back; `uninstall` is for good.
+
+    Example: ccproxy-supervisor stop
+    """
+    click.echo(order(config, "/stop", timeout=10.0)["result"])
+
+
+@click.command()
+@config_option
+def rotate(config: str | None) -> None:
+    """Rotate the logs now.
+
+    Example: ccproxy-supervisor rotate
+    """
+    click.echo(order(config, "/rotate", timeout=10.0)["result"])
+
+
+def _report(report: dict[str, str]) -> None:
+    click.echo(f"{report['result']}: {report['detail']}")
+    sys.exit(0 if report["result"] in ("applied", "rolled", "unchanged") else 1)

@@ -1,0 +1,70 @@
+"""Look at the configuration without touching anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+
+from ccproxy_supervisor.cli.common import config_option, fail, home_of
+
+
+@click.command()
+@config_option
+@click.option("--deep", is_flag=True, help="Also ask LiteLLM's own validation; takes about ten seconds.")
+def check(config: str | None, *, deep: bool) -> None:
+    """Check settings, LiteLLM config, interpreter and permissions, as a start or a reload would.
+
+    Exits 0 if the daemon could use them, 78 if not.
+
+    Example: ccproxy-supervisor check --config ~/ccproxy/supervisor.yaml
+    """
+    from ccproxy_supervisor.core.faults import ConfigError
+
+    home = home_of(config)
+    try:
+        plan = home.read_plan(os.environ)
+    except ConfigError as error:
+        fail(str(error), 78)
+    for warning in plan.litellm.warnings:
+        click.echo(f"warning: {warning}")
+    if deep:
+        from ccproxy_supervisor.deploy.validate import validate
+
+        if wrong := validate(plan):
+            fail(wrong, 78)
+    models = ", ".join(dict.fromkeys(model.name for model in plan.litellm.models))
+    click.echo(f"{home.settings_file} is in order: LiteLLM {plan.birth.litellm_version or 'unknown'}, models {models}")
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of supervisor.yaml, for editors.
+
+    Example: ccproxy-supervisor schema > ~/ccproxy/supervisor.schema.json
+    """
+    from ccproxy_supervisor.core.settings import schema as settings_schema
+
+    json.dump(settings_schema(), sys.stdout, indent=2)
+    click.echo()
+
+
+@click.command()
+@config_option
+def version(config: str | None) -> None:
+    """Print the versions of the supervisor, Python and the home's LiteLLM.
+
+    Example: ccproxy-supervisor version
+    """
+    import platform
+
+    from ccproxy_supervisor import __version__
+    from ccproxy_supervisor.edge.home import litellm_version
+
+    click.echo(f"ccproxy-supervisor {__version__}")
+    click.echo(f"python {platform.python_version()}")
+    home = home_of(config)
+    found = litellm_version(str(home.path("venv/bin/python")))
+    click.echo(f"litellm {found or 'not installed'} ({home.folder})")

@@ -1,0 +1,117 @@
+"""The service as one answer: a status word, and the document that `status` and `/status` show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ccproxy_supervisor.core.incident import happened, in_words
+from ccproxy_supervisor.core.model import Ending, OllamaStatus, Reloaded, State, Status, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A place and its worker as they are now; *backoff* is seconds until the next worker, None outside of it."""
+
+    slot: int | None
+    state: State
+    number: int
+    pid: int | None
+    generation: int
+    uptime: float
+    restarts: int = 0
+    backoff: float | None = None
+    last_ending: Ending | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """What LiteLLM last said of a model; *checked* is wall time, None before the first answer."""
+
+    name: str
+    healthy: bool | None = None
+    checked: float | None = None
+    detail: str = ""
+
+
+def judge(
+    workers: Iterable[WorkerView], wanted: int, ollama: OllamaStatus | None, models: Iterable[ModelView],
+    *, needs_ollama: bool, ever_served: bool, stopping: bool,
+) -> Status:  # fmt: skip
+    """Say how the service is. Ollama counts only if a configured model lives there."""
+    views = list(workers)
+    serving = sum(view.state is State.SERVING for view in views)
+    if stopping:
+        return Status.STOPPING
+    if not serving:
+        failed = any(view.last_ending or view.state is State.BACKOFF for view in views)
+        return Status.UNHEALTHY if ever_served or failed else Status.STARTING
+    unwell = needs_ollama and ollama is not None and (not ollama.up or bool(ollama.missing))
+    sick = any(model.healthy is False for model in models)
+    return Status.DEGRADED if serving < wanted or unwell or sick else Status.HEALTHY
+
+
+def worker(view: WorkerView, usage: Usage | None, cpu: float | None, growth: float | None) -> dict[str, Any]:
+    """One row of the document; *cpu* in cores, *growth* in bytes an hour."""
+    row: dict[str, Any] = {
+        "slot": view.slot, "state": str(view.state), "worker": view.number, "pid": view.pid,
+        "generation": view.generation, "uptime": round(view.uptime, 1),
+    }  # fmt: skip
+    if view.slot is not None:
+        row["restarts"] = view.restarts
+    if usage:
+        row |= {"memory": usage.memory, "memory_growth": growth and round(growth), "cpu": cpu and round(cpu, 3)}
+    if view.backoff is not None:
+        row["backoff"] = round(view.backoff, 1)
+    if view.last_ending:
+        row["last_ending"] = ending(view.last_ending)
+    return row
+
+
+def ending(last: Ending) -> dict[str, Any]:
+    row = {
+        "cause": str(last.cause), "status": last.status, "at": stamp(last.at), "uptime": round(last.uptime, 1),
+        "detail": last.detail, "output": list(last.output),
+    }  # fmt: skip
+    return row | {"told": happened(row | {"exit": "" if last.status is None else in_words(last.status)})}
+
+
+def model(view: ModelView) -> dict[str, Any]:
+    return {"name": view.name, "healthy": view.healthy, "checked": stamp(view.checked), "detail": view.detail}
+
+
+def ollama(status: OllamaStatus | None) -> dict[str, Any] | None:
+    """None when Ollama is not watched, or has not been asked yet."""
+    if status is None:
+        return None
+    return {
+        "up": status.up, "version": status.version, "models": list(status.models), "missing": list(status.missing),
+        "loaded": list(status.loaded), "detail": status.detail,
+    }  # fmt: skip
+
+
+def reload(report: Reloaded | None, at: float | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    changes: Sequence[str] = report.changes
+    return {
+        "result": report.result,
+        "at": stamp(at),
+        "detail": report.detail,
+        "by": report.by,
+        "changes": list(changes),
+    }
+
+
+def stamp(at: float | None) -> str | None:
+    """Write wall time as `2026-11-23T08:00:00Z`."""
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def summary(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What `/health` shows of the document."""
+    keys = ("status", "uptime", "version", "generation", "detail")
+    names = [model["upstream"] for model in document["models"]]
+    return {key: document[key] for key in keys} | {"models": names, "serving": document["serving"]}

@@ -1,0 +1,104 @@
+"""The journal's written side: every event as one JSON line of supervisor.log, and on a terminal as one to read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from ccproxy_supervisor.core.model import (
+    Event,
+    Failover,
+    ModelSeen,
+    Note,
+    OllamaStatus,
+    Probed,
+    Reloaded,
+    State,
+    Transition,
+)
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+Fields = dict[str, Any]
+
+
+class Writer:
+    """A listener of the journal. *write* takes a finished line and must not block; *show* is a terminal's print."""
+
+    def __init__(
+        self, write: Callable[[bytes], object], level: str, show: Callable[[str], object] | None = None
+    ) -> None:
+        self._write, self._show = write, show
+        self._models: dict[str, bool] = {}
+        self.adopt(level)
+
+    def adopt(self, level: str) -> None:
+        self._log = structlog.wrap_logger(
+            self,
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+                self._on_terminal,
+                structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False),
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        )
+
+    def __call__(self, event: Event) -> None:
+        for level, name, fields in self._lines(event):
+            getattr(self._log, level)(name, **{key: value for key, value in fields.items() if value is not None})
+
+    def msg(self, line: str) -> None:
+        """Take a rendered line: what structlog asks of the logger it wraps."""
+        self._write(line.encode(errors="replace") + b"\n")
+
+    debug = info = warning = error = msg
+
+    def _lines(self, event: Event) -> list[tuple[str, str, Fields]]:
+        match event:
+            case Transition():
+                return [_transition(event)]
+            case Failover(slot, seconds):
+                return [("warning", "failover.ended", {"slot": slot, "seconds": round(seconds, 3)})]
+            case Reloaded(result, detail, by, changes):
+                level = "error" if result in ("refused", "failed") else "info"
+                return [(level, f"reload.{result}", {"by": by, "detail": detail, "changes": list(changes) or None})]
+            case Probed(probe, subject, verdict):
+                level = "warning" if probe == "liveness" and not verdict.ok else "debug"
+                fields = {"probe": probe, "subject": subject, "reason": verdict.reason, "detail": verdict.detail}
+                return [] if verdict.ok else [(level, "probe.failed", fields)]
+            case ModelSeen(name, healthy, detail):
+                known, self._models[name] = self._models.get(name, True), healthy
+                word = "model.recovered" if healthy else "model.failed"
+                return (
+                    []
+                    if healthy is known
+                    else [("info" if healthy else "warning", word, {"model": name, "detail": detail})]
+                )
+            case Note(name, level, fields):
+                return [(level, name, fields)]
+            case OllamaStatus():
+                return []  # its changes come as notes
+
+    def _on_terminal(self, _logger: object, _method: str, fields: Any) -> Any:
+        if self._show:
+            said = {key: value for key, value in fields.items() if key not in ("time", "level", "event")}
+            words = " ".join(f"{key}={value}" for key, value in said.items())
+            self._show(f"{fields['time'][11:19]} {fields['level']:7} {fields['event']:20} {words}".rstrip())
+        return fields
+
+
+def _transition(moved: Transition) -> tuple[str, str, Fields]:
+    fields: Fields = {"worker": moved.number, "slot": moved.slot, "generation": moved.generation, "pid": moved.pid}
+    if moved.delay is not None:
+        fields["delay"] = round(moved.delay, 3)
+    if moved.old is not None and moved.new is not State.BACKOFF:
+        fields |= {"was": str(moved.old), "seconds": round(moved.since, 3)}
+    if (ending := moved.ending) is None:
+        return "info", f"worker.{moved.new}", fields
+    fields |= {"cause": str(ending.cause), "status": ending.status, "uptime": round(ending.uptime, 3)}
+    if ending.cause.planned:
+        return "info", "worker.gone", fields
+    return "error", "worker.gone", fields | {"detail": ending.detail or None, "output": list(ending.output) or None}

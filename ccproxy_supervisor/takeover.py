@@ -1,0 +1,72 @@
+"""At the start: get the public socket, and see off the workers that a killed supervisor left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+
+from anyio import create_task_group, current_time, sleep
+
+from ccproxy_supervisor.core.model import Journal, Note
+from ccproxy_supervisor.core.settings import Settings
+from ccproxy_supervisor.edge.activation import public_sockets
+from ccproxy_supervisor.edge.listener import ListenError, open_listener
+from ccproxy_supervisor.edge.process import LAUNCHER
+from ccproxy_supervisor.edge.state import Leftover, Recorded, leftovers
+
+RETRY = 0.25  # seconds between two tries for a port that somebody else holds
+
+
+class Takeover:
+    """*settings* is asked at each try: a reload may have named another port. *why* says what is waited for."""
+
+    def __init__(self, settings: Callable[[], Settings], journal: Journal) -> None:
+        self.why = ""
+        self._settings, self._journal = settings, journal
+        self._leftovers: list[Leftover] = []
+
+    def find(self, recorded: tuple[Recorded, ...]) -> None:
+        """Ask leftover workers to drain and leave: they hold the old public socket until they do."""
+        self._leftovers = leftovers(recorded, str(LAUNCHER))
+        for leftover in self._leftovers:
+            leftover.ask()
+            self._journal(Note("leftover.asked", "warning", {"pid": leftover.record.pid}))
+
+    async def clear(self) -> None:
+        """Kill the leftovers that outlive their time to drain."""
+        proxy = self._settings().proxy
+        await self._kill_after(proxy.drain_timeout + proxy.kill_timeout)
+
+    async def public_socket(self) -> socket.socket:
+        """Return the socket that the service manager holds for us, or open it; a port that is taken is waited for."""
+        if handed := public_sockets():
+            for spare in handed[1:]:  # `localhost` stands for two addresses, the settings for one
+                spare.close()
+            self._journal(Note("listener.activated", "info", {"address": str(handed[0].getsockname())}))
+            return handed[0]
+        async with create_task_group() as tasks:
+            tasks.start_soon(self._kill_after, self._settings().proxy.kill_timeout)
+            opened = await self._open()
+            tasks.cancel_scope.cancel()
+        return opened
+
+    async def _open(self) -> socket.socket:
+        while True:
+            proxy = self._settings().proxy
+            try:
+                return open_listener(proxy.host, proxy.port)
+            except ListenError as error:
+                if str(error) != self.why:
+                    self.why = str(error)
+                    self._journal(Note("listener.refused", "error", {"reason": self.why, "remedy": "still trying"}))
+            await sleep(RETRY)
+
+    async def _kill_after(self, seconds: float) -> None:
+        deadline = current_time() + seconds
+        while any(leftover.alive for leftover in self._leftovers) and current_time() < deadline:
+            await sleep(RETRY)
+        for leftover in self._leftovers:
+            if leftover.alive:
+                leftover.kill()
+                self._journal(Note("leftover.killed", "warning", {"pid": leftover.record.pid}))

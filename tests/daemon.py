@@ -1,0 +1,151 @@
+"""A real supervisor process in a home of its own, with the stub or with real LiteLLM."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from ccproxy_supervisor.cli.common import NotRunning, ask
+from ccproxy_supervisor.edge.home import Home
+
+ROOT = Path(__file__).parents[1]
+STUB = ROOT / "tests" / "stub"
+LITELLM_CONFIG = """
+model_list:
+  - model_name: echo
+    litellm_params: {model: openai/echo, api_key: none, mock_response: "hello from echo, word by word, slowly"}
+litellm_settings: {disable_hf_tokenizer_download: true}
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+
+
+class Daemon:
+    """*settings* are merged, section by section, over quick ones; without *python* LiteLLM is the stub."""
+
+    def __init__(self, python: str | None = None, litellm: str = LITELLM_CONFIG, **settings: dict[str, Any]) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="cc-"))
+        self.port, self.admin_port = free_ports(2)
+        self.settings: dict[str, dict[str, Any]] = {
+            "proxy": {
+                "python": python or sys.executable,
+                "port": self.port,
+                "drain_timeout": "10s",
+                "kill_timeout": "2s",
+            },
+            "restart": {"first_delay": "100ms", "longest_delay": "2s"},
+            "health": {"interval": "1s", "timeout": "1s"},
+            "admin": {"port": self.admin_port},
+            "ollama": {"enabled": False},
+        }
+        if python is None:
+            self.settings["proxy"]["env"] = {"PYTHONPATH": str(STUB)}
+        self.change(**settings)
+        self.write("config.yaml", litellm)
+        self.home = Home(self.folder / "supervisor.yaml")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def change(self, **settings: dict[str, Any]) -> None:
+        """Merge into supervisor.yaml; nothing is reloaded."""
+        for section, values in settings.items():
+            mine = self.settings.setdefault(section, {})
+            for key, value in values.items():
+                mine[key] = {**mine.get(key, {}), **value} if isinstance(value, dict) else value
+        self.write("supervisor.yaml", json.dumps(self.settings, indent=1))  # JSON is YAML
+
+    def start(self, *, wait: str | None = "healthy", seconds: float = 60.0) -> Daemon:
+        command = [sys.executable, "-W", "error", "-m", "ccproxy_supervisor", "run"]
+        command += ["--config", str(self.home.settings_file)]
+        with (self.folder / "said.txt").open("ab") as said:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        if wait:
+            self.until(lambda status: status["status"] == wait, seconds)
+        return self
+
+    def last_words(self) -> str:
+        logs = [self.folder / "said.txt", *sorted((self.folder / "logs").glob("*.log"))]
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}" for log in logs if log.exists())
+
+    def status(self) -> dict[str, Any]:
+        return ask(self.home, "GET", "/status")
+
+    def order(self, path: str, body: dict[str, Any] | None = None, timeout: float = 120.0) -> dict[str, Any]:
+        return ask(self.home, "POST", path, body, timeout=timeout)
+
+    def until(self, fact: Any, seconds: float = 30.0) -> dict[str, Any]:
+        """Return the first status of which *fact* holds."""
+        deadline, status = time.monotonic() + seconds, None
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}\n{self.last_words()}"
+            with contextlib.suppress(NotRunning):
+                status = self.status()
+                if fact(status):
+                    return status
+            time.sleep(0.05)
+        raise AssertionError(f"not within {seconds} s; last status {json.dumps(status, indent=1)}\n{self.last_words()}")
+
+    def pids(self, state: str = "serving") -> list[int]:
+        return [worker["pid"] for worker in self.status()["workers"] if worker["state"] == state]
+
+    def get(self, path: str, timeout: float = 20.0, **more: Any) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=timeout, **more)
+
+    def metrics(self) -> str:
+        return httpx.get(self.admin_url + "/metrics").text
+
+    def log(self, name: str = "supervisor") -> list[dict[str, Any]]:
+        text = (self.folder / "logs" / f"{name}.log").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def end(self) -> int:
+        """Stop it as launchd would; return its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        """Leave nothing behind, however the test went."""
+        if self.process and self.process.poll() is None:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+            self.process.kill()
+            self.process.wait()
+            for orphan in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    orphan.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Daemon:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,295 @@
+"""The whole daemon with real processes and sockets; a stub in LiteLLM's place, behind the real launcher."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import psutil
+import pytest
+from daemon import Daemon
+
+from ccproxy_supervisor.cli.common import NotRunning
+
+QUICK = {"interval": "200ms", "timeout": "300ms"}
+
+
+@pytest.fixture
+def daemon():
+    with Daemon(health=QUICK) as daemon:
+        yield daemon
+
+
+def gone(pid):
+    """Dead, whether or not somebody has collected it: an orphan's new parent may be slow."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def follow(daemon, lines, chunks=40, every=0.05):
+    """Read a stream in a thread; *lines* gets every line."""
+
+    def read():
+        with httpx.stream("GET", f"{daemon.url}/stream?chunks={chunks}&every={every}", timeout=30) as response:
+            lines.extend(line for line in response.iter_lines() if line)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    while not psutil.Process(daemon.pids()[0]).net_connections():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    return thread
+
+
+def test_serves_reports_and_stops_as_asked(daemon):
+    daemon.start()
+
+    assert daemon.get("/").text == str(daemon.pids()[0])
+    status = daemon.status()
+    assert (status["status"], status["generation"], status["listen"]["port"]) == ("healthy", 1, daemon.port)
+    assert [(w["slot"], w["state"], w["restarts"]) for w in status["workers"]] == [(0, "serving", 0)]
+    assert httpx.get(daemon.admin_url + "/health").json()["status"] == "healthy"
+    assert daemon.end() == 0
+    assert [line["event"] for line in daemon.log() if line["event"].startswith("worker.")] == [
+        "worker.starting", "worker.standby", "worker.serving", "worker.draining", "worker.gone",
+    ]  # fmt: skip
+
+
+def test_a_killed_worker_is_replaced_and_nobody_is_refused(daemon):
+    daemon.start()
+    (before,) = daemon.pids()
+    os.kill(before, signal.SIGKILL)
+
+    assert daemon.get("/").text != str(before)
+    ending = daemon.until(lambda s: s["workers"][0].get("last_ending"))["workers"][0]["last_ending"]
+    assert (ending["cause"], ending["status"]) == ("exited", -9)
+
+
+def test_a_standby_takes_over(daemon):
+    daemon.change(proxy={"standby": 1})
+    daemon.start(wait=None)
+    daemon.until(lambda s: "standby" in [w["state"] for w in s["workers"]])
+    (warm,) = daemon.pids("standby")
+    os.kill(daemon.pids()[0], signal.SIGKILL)
+
+    assert daemon.get("/").text == str(warm)
+    daemon.until(lambda s: [w["state"] for w in s["workers"]] == ["serving", "standby"])
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "blocked", "sick"])
+def test_an_unresponsive_worker_is_replaced(daemon, trouble):
+    daemon.start()
+    (before,) = daemon.pids()
+    match trouble:
+        case "stopped":
+            os.kill(before, signal.SIGSTOP)
+        case "sick":
+            daemon.get("/sick")
+        case "blocked":
+            with pytest.raises(httpx.ReadTimeout):
+                daemon.get("/block?seconds=30", timeout=0.2)
+
+    status = daemon.until(lambda s: s["workers"][0]["pid"] not in (before, None) and s["status"] == "healthy")
+    assert status["workers"][0]["restarts"] == 1
+    daemon.until(lambda s: s["workers"][0].get("last_ending", {}).get("cause") == "unresponsive")
+    assert gone(before)
+
+
+def test_a_stream_outlives_a_reload_that_replaces_its_worker(daemon):
+    daemon.start()
+    (before,) = daemon.pids()
+    lines = []
+    reader = follow(daemon, lines)
+    daemon.change(proxy={"env": {"NEW": "1"}})
+    report = daemon.order("/reload")
+    reader.join()
+
+    assert report["result"] == "rolled"
+    assert "proxy.env changed" in report["changes"]
+    assert report["generation"] == 2
+    assert lines[-1] == "data: [DONE]"
+    assert len(lines) == 41
+    assert daemon.get("/env").json()["NEW"] == "1"
+    daemon.until(lambda s: gone(before))
+
+
+def test_a_reload_that_cannot_start_keeps_the_old_worker(daemon):
+    daemon.start()
+    before = daemon.pids()
+    daemon.change(proxy={"env": {"STUB_FAIL": "3"}})
+    report = daemon.order("/reload")
+
+    assert report["result"] == "failed"
+    assert "status 3" in report["detail"]
+    assert "stub: told to fail" in report["detail"]
+    assert daemon.pids() == before
+
+
+def test_sighup_reloads_and_a_bad_file_is_refused_by_name(daemon):
+    daemon.start()
+    daemon.write("supervisor.yaml", "proxy: {prot: 1}")
+    daemon.process.send_signal(signal.SIGHUP)
+
+    reload = daemon.until(lambda s: s["reload"])["reload"]
+    assert reload["result"] == "refused"
+    assert "supervisor.yaml:1" in reload["detail"]
+    assert "proxy.port" in reload["detail"]
+    assert daemon.get("/").status_code == 200
+
+
+def test_sigterm_lets_a_stream_end(daemon):
+    daemon.start()
+    lines = []
+    reader = follow(daemon, lines, chunks=20)
+    assert daemon.end() == 0
+    reader.join()
+
+    assert lines[-1] == "data: [DONE]"
+
+
+def test_new_requests_during_a_stop_are_told_to_come_back(daemon):
+    daemon.start()
+    lines = []
+    reader = follow(daemon, lines, chunks=40)
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.until(lambda s: s["status"] == "stopping")
+    answer = daemon.get("/v1/messages")
+    reader.join()
+
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.json()["type"] == "error"
+    assert daemon.process.wait(10) == 0
+
+
+def test_workers_leave_when_the_supervisor_is_killed(daemon):
+    daemon.start()
+    (worker,) = daemon.pids()
+    lines = []
+    reader = follow(daemon, lines, chunks=20)
+    daemon.process.kill()
+    reader.join()
+    deadline = time.monotonic() + 5
+    while not gone(worker) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    assert lines[-1] == "data: [DONE]"
+    assert gone(worker)
+
+
+def test_a_hung_leftover_is_killed_by_the_next_supervisor(daemon):
+    daemon.start()
+    (worker,) = daemon.pids()
+    os.kill(worker, signal.SIGSTOP)
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.start()
+
+    assert gone(worker)
+    assert "leftover.killed" in [line["event"] for line in daemon.log()]
+
+
+def test_a_second_supervisor_says_who_owns_the_home(daemon):
+    daemon.start()
+    command = [sys.executable, "-m", "ccproxy_supervisor", "run", "--config", str(daemon.home.settings_file)]
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert second.returncode == 75
+    assert f"process {daemon.process.pid} owns it" in second.stderr
+
+
+def test_an_unusable_configuration_is_explained(daemon):
+    daemon.change(proxy={"prot": 1})
+    command = [sys.executable, "-m", "ccproxy_supervisor", "run", "--config", str(daemon.home.settings_file)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 78
+    assert "proxy.prot: unknown key; did you mean proxy.port?" in run.stderr
+
+
+def test_a_port_held_by_a_stranger_is_named_and_waited_for(daemon):
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", daemon.port))
+        stranger.listen()
+        daemon.start(wait=None)
+        status = daemon.until(lambda s: s["detail"])
+        assert status["status"] == "unhealthy"
+        assert f"cannot listen on 127.0.0.1:{daemon.port}" in status["detail"]
+        assert f"pid {os.getpid()}" in status["detail"]
+    daemon.until(lambda s: s["status"] == "healthy")
+
+
+def test_orders_come_only_over_the_control_socket(daemon):
+    daemon.start()
+
+    assert httpx.post(daemon.admin_url + "/stop").status_code in (404, 405)
+    assert httpx.get(daemon.admin_url + "/health", headers={"Host": "evil.example"}).status_code == 421
+    assert oct((daemon.folder / "run" / "control.sock").stat().st_mode)[-3:] == "600"
+
+
+def test_two_workers_share_the_socket_and_restart_replaces_both(daemon):
+    daemon.change(proxy={"workers": 2})
+    daemon.start()
+    before = set(daemon.pids())
+    report = daemon.order("/restart")
+
+    assert (report["result"], report["generation"]) == ("rolled", 1)
+    assert len(set(daemon.pids()) - before) == 2
+
+
+def test_memory_beyond_the_limit_replaces_the_worker_without_a_failure(daemon):
+    daemon.change(proxy={"max_memory": "150MiB"})
+    daemon.start()
+    (before,) = daemon.pids()
+    daemon.get("/grow?mib=200")
+
+    status = daemon.until(lambda s: s["workers"][0]["pid"] not in (before, None) and s["status"] == "healthy")
+    assert status["workers"][0]["restarts"] == 0
+    daemon.until(lambda s: 'ccproxy_worker_endings_total{cause="memory"} 1.0' in daemon.metrics())
+
+
+def test_a_canary_is_proven_beside_the_serving_worker(daemon):
+    daemon.start()
+    before = daemon.pids()
+
+    assert daemon.order("/canary", {"python": sys.executable, "model": "echo"})["ok"] is True
+    refused = daemon.order("/canary", {"python": sys.executable, "model": "nobody"})
+    assert refused["ok"] is False
+    assert "nobody" in refused["detail"]
+    broken = daemon.order("/canary", {"python": "/nonexistent/python", "model": "echo"})
+    assert "cannot start /nonexistent/python" in broken["detail"]
+    assert daemon.pids() == before
+
+
+def test_what_workers_print_is_kept_and_shown_with_their_end(daemon):
+    daemon.start()
+    daemon.get("/print?line=out+of+luck&err=1")
+    with pytest.raises(httpx.RemoteProtocolError):
+        daemon.get("/die?status=9")
+
+    ending = daemon.until(lambda s: s["workers"][0].get("last_ending"))["workers"][0]["last_ending"]
+    assert (ending["status"], ending["output"][-1]) == (9, "out of luck")
+    assert (daemon.folder / "logs" / "stderr.log").read_text() == "out of luck\n"
+
+
+def test_a_restarted_supervisor_remembers_restarts(daemon):
+    daemon.start()
+    os.kill(daemon.pids()[0], signal.SIGKILL)
+    daemon.until(lambda s: s["workers"][0]["restarts"] == 1 and s["status"] == "healthy")
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.start()
+
+    assert daemon.status()["workers"][0]["restarts"] == 1
+
+
+def test_commands_without_a_daemon_exit_3(daemon):
+    with pytest.raises(NotRunning):
+        daemon.status()
+    command = [sys.executable, "-m", "ccproxy_supervisor", "reload", "--config", str(daemon.home.settings_file)]
+    reload = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (reload.returncode, reload.stderr) == (3, f"cannot reach the daemon of {daemon.folder}: it is not running\n")

@@ -1,0 +1,88 @@
+"""Stands in for LiteLLM where speed demands it: started by the real launcher, told by requests how to misbehave.
+
+Environment: STUB_START_DELAY seconds before it is up, STUB_FAIL exit status instead of a start, STUB_BALLAST MiB.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from urllib.parse import parse_qs
+
+if "STUB_FAIL" in os.environ:
+    print("stub: told to fail", file=sys.stderr)
+    sys.exit(int(os.environ["STUB_FAIL"]))
+time.sleep(float(os.environ.get("STUB_START_DELAY", "0")))
+BALLAST = bytearray(int(os.environ.get("STUB_BALLAST", "0")) << 20)
+SICK = False
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    path = scope["path"]
+    query = {key: values[0] for key, values in parse_qs(scope["query_string"].decode()).items()}
+    body = await read(receive)
+    match path:
+        case "/health/liveliness" | "/health/readiness":
+            return await answer(send, 500 if SICK else 200, b'"I\'m alive!"')
+        case "/health":
+            report = {"healthy_endpoints": [{"model": query.get("model")}], "unhealthy_endpoints": []}
+            return await answer(send, 200, json.dumps(report).encode())
+        case "/v1/chat/completions" | "/v1/messages":
+            model = json.loads(body or b"{}").get("model")
+            return await answer(send, 200 if model == "echo" else 400, json.dumps({"pid": os.getpid()}).encode())
+        case "/stream":
+            return await stream(send, int(query["chunks"]), float(query.get("every", "0.05")))
+        case "/print":
+            print(query["line"], flush=True, file=sys.stderr if "err" in query else sys.stdout)
+        case "/env":
+            return await answer(send, 200, json.dumps(dict(os.environ)).encode())
+        case _:
+            misbehave(path, query)
+    await answer(send, 200, str(os.getpid()).encode())
+
+
+def misbehave(path, query):
+    global SICK
+    match path:
+        case "/block":
+            time.sleep(float(query["seconds"]))
+        case "/sick":
+            SICK = True
+        case "/die":
+            os._exit(int(query.get("status", "7")))
+        case "/grow":
+            BALLAST.extend(b"x" * (int(query["mib"]) << 20))
+
+
+async def lifespan(receive, send):
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def read(receive):
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+
+
+async def answer(send, status, body):
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def stream(send, chunks, every):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for number in range(chunks):
+        await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})
+        await asyncio.sleep(every)
+    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
