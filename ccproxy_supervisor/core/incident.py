@@ -62,12 +62,20 @@ def stuck(at: float, stack: Sequence[str]) -> dict[str, Any]:
     return record | {"told": headline(record)}
 
 
+def change(at: float, action: str, version: str | None, detail: str) -> dict[str, Any]:
+    """The record of an *action* (`upgrade`, `rollback`, …) on LiteLLM that was not carried out."""
+    told = f"The {action} of LiteLLM{f' to {version}' if version else ''} was not carried out; nothing was changed."
+    return {"at": utc(at), "cause": action, "detail": detail, "told": told}
+
+
 def headline(record: Mapping[str, Any]) -> str:
     """One plain sentence."""
+    if "worker" not in record:
+        return str(record.get("told", ""))
     if record.get("cause") == STUCK:
         return "The supervisor's own event loop was stuck; its watchdog ended it and a new one was started."
     place = "on standby" if record.get("slot") is None else f"in slot {record['slot']}"
-    return f"Worker {record.get('worker')} {place} {_what(record)}."
+    return f"Worker {record.get('worker')} {place} {happened(record)}."
 
 
 def tell(record: Mapping[str, Any]) -> list[str]:
@@ -77,6 +85,8 @@ def tell(record: Mapping[str, Any]) -> list[str]:
         lines.append(f"What that means: {meaning}.")
     if record.get("detail"):
         lines.append(f"Reason given: {record['detail']}")
+    if "worker" not in record:
+        return lines
     lines += _about_memory(record.get("memory") or [])
     lines += _about_probes(record.get("probes") or [])
     output = record.get("output") or []
@@ -112,7 +122,8 @@ def utc(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _what(record: Mapping[str, Any]) -> str:
+def happened(record: Mapping[str, Any]) -> str:
+    """What became of a worker, as the rest of a sentence about it."""
     after = f"after {spell(record.get('uptime') or 0.0)}"
     match record.get("cause"):
         case "spawn_failed":
@@ -121,6 +132,14 @@ def _what(record: Mapping[str, Any]) -> str:
             return f"was not ready {after} and was ended"
         case "unresponsive":
             return f"stopped answering its probes {after} and was ended"
+        case "memory":
+            return f"grew past its memory limit {after} and was replaced"
+        case "age":
+            return f"reached its age limit {after} and was replaced"
+        case "reload" | "restart" | "upgrade" as cause:
+            return f"was replaced by {'an' if cause == 'upgrade' else 'a'} {cause} {after}"
+        case "stop":
+            return f"was stopped {after}"
         case _:
             return f"{record.get('exit') or 'ended'} {after}"
 

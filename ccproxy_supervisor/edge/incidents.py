@@ -117,7 +117,8 @@ def write(directory: Path, record: dict[str, Any], keep: int = KEEP) -> Path:
     """Write *record* whole or not at all, 0600, and forget all but the newest *keep*."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = record["at"].replace("-", "").replace(":", "")
-    path = directory / f"{stamp}-{record['cause']}-{record.get('worker', 0)}.json"
+    worker = f"-{record['worker']}" if "worker" in record else ""
+    path = directory / f"{stamp}-{record['cause']}{worker}.json"
     partial = directory / f".{path.name}.tmp"
     try:
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:

@@ -1,0 +1,32 @@
+"""Make a home."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ccproxy_supervisor.cli.common import fail
+
+
+@click.command()
+@click.argument("home", required=False, metavar="[HOME]")
+@click.option("--no-litellm", is_flag=True, help="Only the folders and the configuration.")
+def init(home: str | None, *, no_litellm: bool) -> None:
+    """Make a home folder with the default configuration, and install LiteLLM into it. What is there is kept.
+
+    Example: ccproxy-supervisor init ~/ccproxy
+    """
+    from ccproxy_supervisor.cli.litellm import shop
+    from ccproxy_supervisor.core.settings import parse
+    from ccproxy_supervisor.deploy.home import prepare
+    from ccproxy_supervisor.edge.home import SETTINGS, locate
+
+    place = locate(os.path.join(home, SETTINGS) if home else None, os.environ)
+    try:
+        prepare(place.folder, click.echo)
+    except OSError as error:
+        fail(f"cannot make {place.folder}: {error.strerror}: {error.filename}")
+    if not no_litellm:
+        with shop(place) as opened:
+            opened.first(parse(place.read(place.settings_file)).proxy.python)

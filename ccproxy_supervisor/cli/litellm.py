@@ -1,0 +1,113 @@
+"""Change the version of LiteLLM."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ccproxy_supervisor.cli.common import NotRunning, ask, config_option, fail, home_of
+
+if TYPE_CHECKING:
+    from ccproxy_supervisor.deploy.shop import Shop
+    from ccproxy_supervisor.edge.home import Home
+
+
+@click.command()
+@click.option("--to", metavar="VERSION", help="That version; else the one this supervisor was tested with.")
+@click.option("--latest", is_flag=True, help="The newest release that can be installed.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option("--yes", "-y", is_flag=True, help="Also a version with known vulnerabilities.")
+@click.option("--repair", is_flag=True, help="Build the version in use again, with the Python at hand.")
+@config_option
+def upgrade(config: str | None, to: str | None, *, latest: bool, dry_run: bool, yes: bool, repair: bool) -> None:
+    """Install another LiteLLM beside the one in use, try it, and go over to it without losing a request.
+
+    Example: ccproxy-supervisor upgrade --latest --dry-run
+    """
+    from packaging.version import InvalidVersion, Version
+
+    from ccproxy_supervisor.edge.upgrades import pinned
+
+    if sum((bool(to), latest, repair)) > 1:
+        raise click.UsageError("--to, --latest and --repair exclude each other")
+    try:
+        wanted = None if latest else str(Version(to or pinned()))
+    except InvalidVersion:
+        raise click.BadParameter(f"{to} is not a version", param_hint="--to") from None
+    with shop(home_of(config), yes=yes) as opened:
+        opened.repair() if repair else opened.upgrade(wanted, dry_run=dry_run)
+
+
+@click.command()
+@config_option
+def rollback(config: str | None) -> None:
+    """Go back to the LiteLLM that was in use before, without losing a request.
+
+    Example: ccproxy-supervisor rollback
+    """
+    with shop(home_of(config)) as opened:
+        opened.rollback()
+
+
+@contextmanager
+def shop(home: Home, *, yes: bool = False) -> Iterator[Shop]:
+    """Hand out the place where LiteLLM is changed, joined to the daemon and to the person before us."""
+    from ccproxy_supervisor.core.faults import ConfigError
+    from ccproxy_supervisor.deploy.errors import InstallError
+    from ccproxy_supervisor.deploy.shop import Shop
+
+    try:
+        with _progress() as show:
+            yield Shop(home, partial(_daemon, home), click.echo, show, lambda question: yes or _confirmed(question))
+    except (ConfigError, InstallError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _daemon(home: Home, method: str, path: str, body: dict[str, Any], timeout: float) -> dict[str, Any] | None:
+    from ccproxy_supervisor.deploy.errors import InstallError
+
+    try:
+        return ask(home, method, path, body, timeout=timeout)
+    except NotRunning:
+        return None
+    except click.ClickException as error:
+        raise InstallError(error.message) from None
+
+
+def _confirmed(question: str) -> bool:
+    return sys.stdin.isatty() and click.confirm(f"{question} Install it all the same?")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on a terminal, else a line for each quarter of the way."""
+    if not sys.stdout.isatty():
+        told: set[int] = set()
+
+        def line(done: int, total: int, what: str) -> None:
+            quarter = 4 * done // max(total, 1)
+            if quarter not in told:
+                told.add(quarter)
+                click.echo(f"  {done} of {total} packages: {what}")
+
+        yield line
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("  packages"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, transient=True) as bar:
+        task = bar.add_task("", visible=False)
+        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what, visible=True)

@@ -1,0 +1,175 @@
+"""LiteLLM's environments, side by side in `venvs/`, and `venv`, the link to the one in use.
+
+An environment is complete when it holds the lock it was made from: that file is put there last. Complete ones are
+never changed again, so whatever is interrupted, `venv` links to something whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+STAMP = "ccproxy.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One version's folder: `1.106.2`, or `1.106.2-2` when that version was built a second time."""
+
+    path: Path
+
+    @property
+    def version(self) -> str:
+        return self.path.name.partition("-")[0]
+
+    @property
+    def python(self) -> Path:
+        return self.path / "bin" / "python"
+
+    @property
+    def stamp(self) -> Path:
+        return self.path / STAMP
+
+    @property
+    def complete(self) -> bool:
+        return self.stamp.is_file()
+
+    @property
+    def broken(self) -> str | None:
+        return broken_interpreter(self.path)
+
+    def remove(self) -> None:
+        with suppress(FileNotFoundError):
+            self.stamp.unlink()  # first: half an environment must not look like a whole one
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def broken_interpreter(environment: Path) -> str | None:
+    """Say why the Python of *environment* is not what it was made with; None when all is well. Starts nothing."""
+    python = environment / "bin" / "python"
+    if not python.exists():
+        gone = f"it links to {os.readlink(python)}, which is gone" if python.is_symlink() else "it is gone"
+        return f"cannot run {python}: {gone}"
+    with suppress(OSError):
+        home = re.search(r"^home *= *(.+)$", (environment / "pyvenv.cfg").read_text(), re.MULTILINE)
+        if home and not os.path.isdir(home[1].strip()):
+            return f"cannot run {python}: it was made from {home[1].strip()}, which is gone"
+    made_with = {path.parent.name for path in environment.glob("lib/python3*/site-packages")}
+    now = re.fullmatch(r"python3\.\d+t?", os.path.basename(os.path.realpath(python)))
+    if now and made_with and now[0] not in made_with:
+        return f"{python} is {now[0]} now, and its packages are for {', '.join(sorted(made_with))}"
+    return None
+
+
+class Environments:
+    """All of one home's."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.folder = home, home / "venvs"
+        self.link, self.previous_link = home / "venv", home / "venvs" / "previous"
+
+    @property
+    def current(self) -> Environment | None:
+        return self._linked(self.link)
+
+    @property
+    def previous(self) -> Environment | None:
+        """The one that was in use before; None when it is not there any more."""
+        previous = self._linked(self.previous_link)
+        return previous if previous and previous.complete and previous != self.current else None
+
+    def _linked(self, link: Path) -> Environment | None:
+        target = _target(link)
+        return None if target is None else Environment(self.folder / os.path.basename(target))
+
+    def all(self) -> list[Environment]:
+        """Every folder, complete or not, the newest first."""
+        found = [entry for entry in os.scandir(self.folder) if entry.is_dir(follow_symlinks=False)]
+        return [Environment(Path(entry)) for entry in sorted(found, key=lambda entry: -entry.stat().st_mtime)]
+
+    def find(self, version: str) -> Environment | None:
+        """A whole environment of *version* whose interpreter runs."""
+        return next(
+            (each for each in self.all() if each.version == version and each.complete and not each.broken), None
+        )
+
+    def fresh(self, version: str) -> Environment:
+        """Name a new folder for *version*; what an interrupted installation left is removed."""
+        for each in self.all():
+            if not each.complete:
+                each.remove()
+        names = (version, *(f"{version}-{number}" for number in range(2, 100)))
+        return Environment(next(self.folder / name for name in names if not (self.folder / name).exists()))
+
+    def switch(self, new: Environment) -> None:
+        """Make *new* the one in use, in one step; what was in use is the previous one from then on."""
+        current = self.current
+        if current is not None and current != new:
+            _link(self.previous_link, current.path.name)
+        _link(self.link, f"{self.folder.name}/{new.path.name}")
+
+    def places(self) -> tuple[str | None, str | None]:
+        """What the two links say, for `restore`."""
+        return _target(self.link), _target(self.previous_link)
+
+    def restore(self, places: tuple[str | None, str | None]) -> None:
+        for link, target in zip((self.link, self.previous_link), places, strict=True):
+            if target is None:
+                link.unlink(missing_ok=True)
+            else:
+                _link(link, target)
+
+    def prune(self, keep: int) -> list[Environment]:
+        """Remove all but *keep*, and those that a process still runs from; returns the removed ones."""
+        first = [each for each in (self.current, self.previous) if each]
+        rest = [each for each in self.all() if each not in first]
+        going = [each for each in (first + rest)[keep:] if each != self.current and not in_use(each)]
+        for each in going:
+            each.remove()
+        return going
+
+    @contextmanager
+    def lock(self, wait: Callable[[], None]) -> Iterator[int]:
+        """One change at a time; yields a descriptor that children inherit, so that orphaned ones are waited for too.
+
+        *wait* is told when somebody else is at it.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                wait()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+        finally:
+            os.close(file)
+
+
+def in_use(environment: Environment) -> bool:
+    """Whether a process was started with its interpreter."""
+    inside = f"{environment.path.resolve()}{os.sep}"
+    for process in psutil.process_iter(["cmdline"]):
+        if any(word.startswith(inside) for word in (process.info["cmdline"] or ())[:1]):
+            return True
+    return False
+
+
+def _target(link: Path) -> str | None:
+    return os.readlink(link) if link.is_symlink() else None
+
+
+def _link(link: Path, target: str) -> None:
+    partial = link.with_name(f".{link.name}.new")
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(target)
+    partial.replace(link)

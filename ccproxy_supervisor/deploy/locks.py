@@ -1,0 +1,65 @@
+"""Locks: every package LiteLLM needs, each with its one version and its hashes."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+
+def shipped(version: str) -> str | None:
+    """The lock of *version* that the package carries, good for every platform and Python it supports."""
+    lock = files("ccproxy_supervisor") / f"data/litellm/{version}.lock"
+    return lock.read_text() if lock.is_file() else None
+
+
+def from_report(report: dict[str, Any]) -> str:
+    """Write down what pip resolved (`--report`), good for this platform and Python only."""
+    lines = [f"# for {_here()}"]
+    for item in report["install"]:
+        hashes = item["download_info"]["archive_info"]["hashes"]
+        pin = f"{canonicalize_name(item['metadata']['name'])}=={item['metadata']['version']}"
+        lines.append(f"{pin} --hash=sha256:{hashes['sha256']}")
+    return "\n".join(sorted(lines)) + "\n"
+
+
+def fits(lock: str) -> bool:
+    """Whether *lock* was made for this platform and Python, or for all."""
+    made_for = next((line for line in lock.splitlines() if line.startswith("# for ")), None)
+    return made_for is None or made_for == f"# for {_here()}"
+
+
+def _here() -> str:
+    return f"{sys.implementation.cache_tag} on {sysconfig.get_platform()}"
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Name → version of what *lock* installs here."""
+    found: dict[str, str] = {}
+    for line in lock.splitlines():
+        if line[:1] in ("", "#", " "):
+            continue
+        requirement = Requirement(line.partition(" --hash")[0].rstrip(" \\"))
+        if requirement.marker is None or requirement.marker.evaluate():
+            found[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
+    return found
+
+
+def installed(environment: Path) -> dict[str, str]:
+    """Name → version of what is in *environment*, by the names of its files."""
+    names = (path.name.removesuffix(".dist-info") for path in environment.glob("lib/*/site-packages/*.dist-info"))
+    return {canonicalize_name(name): version for name, _, version in (each.partition("-") for each in names)}
+
+
+def changes(before: dict[str, str], after: dict[str, str]) -> Iterable[tuple[str, str, str]]:
+    """(name, old version, new version) of what differs, LiteLLM first; empty for "not there"."""
+    for name in sorted(before.keys() | after.keys(), key=lambda name: (name != "litellm", name)):
+        old, new = before.get(name, ""), after.get(name, "")
+        if old != new:
+            yield name, old, new

@@ -1,0 +1,165 @@
+"""Where a change of LiteLLM is carried out: one at a time, with or without a running daemon, and written down."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+
+from ccproxy_supervisor.core.faults import ConfigError
+from ccproxy_supervisor.core.incident import change
+from ccproxy_supervisor.deploy import canary, locks, pip
+from ccproxy_supervisor.deploy.advisories import advisories
+from ccproxy_supervisor.deploy.environments import Environments
+from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
+from ccproxy_supervisor.deploy.litellm import Condensed, Fill, Say, install
+from ccproxy_supervisor.deploy.upgrade import Hands, Target, Upgrader
+from ccproxy_supervisor.edge import incidents, upgrades
+from ccproxy_supervisor.edge.home import Home
+
+ROLL = 3600.0  # seconds; over many slots with long streams it takes its time, and is seen to take it
+#: Orders to the daemon (method, path, body, seconds); None when none runs. Raises `InstallError` for its refusals.
+Daemon = Callable[[str, str, dict[str, Any], float], dict[str, Any] | None]
+Action = Literal["install", "upgrade", "rollback", "repair"]
+Result = Literal["done", "refused", "failed"]
+
+
+class Shop:
+    """*show* gets (done, of how many, what) while packages come in; *confirm* asks a person a question."""
+
+    def __init__(
+        self,
+        home: Home,
+        daemon: Daemon,
+        say: Say,
+        show: Callable[[int, int, str], None],
+        confirm: Callable[[str], bool],
+    ) -> None:
+        self._home, self._daemon, self._say, self._show, self._confirm = home, daemon, say, show, confirm
+        self._environments = Environments(home.folder)
+
+    def first(self, python: str) -> None:
+        """Give a home that has none its LiteLLM, the pinned version; *python* is `proxy.python` of the settings."""
+        environments, current = self._environments, self._environments.current
+        if not self._ours(python) or (environments.link.is_dir() and not environments.link.is_symlink()):
+            return self._say(f"LiteLLM is not installed: {python} is yours to look after")
+        if current and current.complete and not current.broken:
+            return self._say(f"LiteLLM {current.version} is installed")
+        version = upgrades.pinned()
+        with self._open("install", version) as inherit:
+            lock = locks.shipped(version)
+            assert lock is not None, "the package carries the lock of the version it pins"
+            found = environments.find(version)
+            environments.switch(found or install(environments, version, lock, self._filler(inherit), self._say))
+        return self._say(f"LiteLLM {version} is installed")
+
+    def upgrade(self, version: str | None, *, dry_run: bool) -> None:
+        """Go to *version*, None for the newest. Raises `InstallError` and `ConfigError`, nothing is changed then."""
+        with self._open("upgrade", version, told=not dry_run) as inherit:
+            upgrader = self._upgrader(inherit)
+            target = upgrader.find(version)
+            if self._in_use(target):
+                return self._say(f"LiteLLM {target.version} is in use; nothing to do")
+            upgrader.show(target)
+            if dry_run:
+                return self._say("nothing was changed (--dry-run)")
+            upgrader.upgrade(target)
+        return self._say(f"LiteLLM {target.version} is in use")
+
+    def rollback(self) -> None:
+        previous = self._environments.previous
+        with self._open("rollback", previous.version if previous else None) as inherit:
+            self._upgrader(inherit).rollback()
+        self._say(f"LiteLLM {previous.version if previous else ''} is in use again")
+
+    def repair(self) -> None:
+        current = self._environments.current
+        with self._open("repair", current.version if current else None) as inherit:
+            mended = self._upgrader(inherit).repair()
+        self._say("LiteLLM is built anew and in use" if mended else "nothing to repair")
+
+    def _ours(self, python: str) -> bool:
+        return self._home.path(python) == self._environments.link / "bin" / "python"
+
+    def _upgrader(self, inherit: int) -> Upgrader:
+        """Everything that can be checked is, before anything is downloaded."""
+        settings = self._home.read_plan(os.environ, sys.executable).settings
+        if not self._ours(settings.proxy.python):
+            raise RefusedError(f"cannot change LiteLLM: proxy.python is {settings.proxy.python}, which is not ours")
+        if not self._environments.link.is_symlink():
+            raise RefusedError(
+                f"cannot change LiteLLM: {self._environments.link} is not from init; move it away, run init"
+            )
+        hands = Hands(
+            resolve=lambda requirement: locks.from_report(pip.resolve(requirement, lambda _: None, (inherit,))),
+            fill=self._filler(inherit), prove=self._prove, roll=self._roll, confirm=self._confirm, say=self._say,
+        )  # fmt: skip
+        return Upgrader(self._environments, advisories(settings.upgrade.denied), hands, settings.upgrade.keep)
+
+    def _filler(self, inherit: int) -> Fill:
+        def fill(python: Path, lock: Path) -> None:
+            pip.install(python, lock, Condensed(len(locks.pins(lock.read_text())), self._show), (inherit,))
+
+        return fill
+
+    def _in_use(self, target: Target) -> bool:
+        """Whether there is nothing to do but, perhaps, for a daemon that missed it to follow."""
+        current = self._environments.current
+        if current is None or current.version != target.version or not current.complete or current.broken:
+            return False
+        self._daemon("POST", "/reload", {}, ROLL)
+        return True
+
+    def _prove(self, python: Path) -> None:
+        """Let the daemon try it, or do it ourselves while none runs; raises `InstallError`."""
+        plan = self._home.read_plan(os.environ, os.path.join(os.path.realpath(python.parent), python.name))
+        model = canary.model_to_ask(plan)
+        order = {"python": plan.birth.python, "model": model}
+        answer = self._daemon(
+            "POST", "/canary", order, plan.settings.proxy.start_timeout + plan.settings.models.timeout + 60
+        )
+        why = anyio.run(canary.audition, self._home, plan, model) if answer is None else answer["detail"]
+        if why if answer is None else not answer["ok"]:
+            raise InstallError(f"LiteLLM {plan.birth.litellm_version} does not serve: {why}")
+
+    def _roll(self) -> None:
+        answer = self._daemon("POST", "/restart", {"cause": "upgrade"}, ROLL)
+        if answer is None:
+            self._say("no daemon runs: it is used from the next start")
+        elif answer["result"] != "rolled":
+            raise InstallError(f"the workers were not replaced: {answer['detail']}")
+
+    @contextmanager
+    def _open(self, action: Action, version: str | None, *, told: bool = True) -> Iterator[int]:
+        """Alone, and what came of it is written down (*told*); yields the lock's descriptor."""
+        begun, before = time.time(), self._environments.current
+        done = partial(self._record, action, version, before.version if before else None, begun)
+        self._home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._environments.lock(lambda: self._say("waiting for another installation to end")) as inherit:
+            try:
+                yield inherit
+            except (InstallError, ConfigError) as error:
+                if told:
+                    done("refused" if isinstance(error, RefusedError) else "failed", str(error))
+                raise
+            if told:
+                done("done", "")
+
+    def _record(
+        self, action: Action, version: str | None, before: str | None, begun: float, result: Result, detail: str
+    ) -> None:
+        now, current = time.time(), self._environments.current
+        wanted = current.version if result == "done" and current else version
+        upgrades.write(
+            self._home.run, upgrades.Upgrade(action, result, now, round(now - begun, 1), wanted, before, detail)
+        )
+        if result != "done":
+            with suppress(OSError):
+                incidents.write(self._home.run / "incidents", change(now, action, version, detail))

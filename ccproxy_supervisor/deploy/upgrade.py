@@ -1,0 +1,131 @@
+"""Another version of LiteLLM, or the one before, without losing a request: find, install, prove, switch, roll.
+
+Every step leaves a home that works: an environment counts when it is complete, and `venv` moves in one rename.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ccproxy_supervisor.deploy import locks
+from ccproxy_supervisor.deploy.advisories import Advisories
+from ccproxy_supervisor.deploy.environments import Environment, Environments
+from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
+from ccproxy_supervisor.deploy.litellm import Fill, Say, examine, install, summary
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What the work needs of the world. *resolve* makes a lock for a requirement; *prove* and *roll* raise `InstallError`."""
+
+    resolve: Callable[[str], str]
+    fill: Fill
+    prove: Callable[[Path], None]
+    roll: Callable[[], None]
+    confirm: Callable[[str], bool]
+    say: Say
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A version and the lock that makes it."""
+
+    version: str
+    lock: str
+
+
+class Upgrader:
+    """Changes the LiteLLM of one home."""
+
+    def __init__(self, environments: Environments, advisories: Advisories, hands: Hands, keep: int = 2) -> None:
+        self._environments, self._advisories, self._hands, self._keep = environments, advisories, hands, keep
+
+    def find(self, version: str | None) -> Target:
+        """Choose the lock of *version*, or of the newest release that may be installed (None). Downloads metadata only."""
+        if version is not None:
+            self._refuse_denied(version)
+            shipped = locks.shipped(version)
+            return Target(version, shipped or self._hands.resolve(f"litellm[proxy]=={version}"))
+        unwanted = ",".join(f"!={denied}" for denied in sorted(self._advisories.malicious))
+        lock = self._hands.resolve(f"litellm[proxy]{unwanted}")
+        newest = locks.pins(lock)["litellm"]
+        return Target(newest, locks.shipped(newest) or lock)
+
+    def show(self, target: Target) -> None:
+        """Say what would change, and what is known against it."""
+        current = self._environments.current
+        before = locks.installed(current.path) if current else {}
+        rows = list(locks.changes(before, locks.pins(target.lock)))
+        self._hands.say(f"LiteLLM {before.get('litellm', 'none')} → {target.version}, {len(rows)} packages change")
+        for line in (*summary(rows), *(f"  warning: {about}" for about in self._advisories.known(target.version))):
+            self._hands.say(line)
+
+    def upgrade(self, target: Target) -> None:
+        """Go to *target*; raises `InstallError`, and everything is as it was then."""
+        self._refuse_denied(locks.pins(target.lock).get("litellm", target.version))
+        known = self._advisories.known(target.version)
+        if known and not self._hands.confirm(f"LiteLLM {target.version} has {len(known)} known vulnerabilities."):
+            raise RefusedError(f"refused LiteLLM {target.version}: {'; '.join(known)} (not confirmed; see --yes)")
+        found = self._environments.find(target.version)
+        if found:
+            examine(found, target.version)
+        self._change(found or self._install(target))
+
+    def rollback(self) -> None:
+        """Go back to what was in use before; the one in use now is kept, to come back to."""
+        previous = self._environments.previous
+        if previous is None:
+            raise RefusedError("cannot roll back: no other environment was in use before this one")
+        if why := previous.broken:
+            raise InstallError(f"cannot roll back to LiteLLM {previous.version}: {why}")
+        self._refuse_denied(previous.version)
+        examine(previous, previous.version)
+        self._change(previous)
+
+    def repair(self) -> str | None:
+        """Build the version in use again if it is damaged; returns what was mended, None when nothing had to be."""
+        current = self._environments.current
+        if current is None:
+            raise RefusedError("cannot repair: no environment is in use; run: ccproxy-supervisor init")
+        why = current.broken
+        try:
+            if why is None:
+                examine(current, current.version)
+                return None
+        except InstallError as error:
+            why = str(error)
+        self._hands.say(why)
+        self._refuse_denied(current.version)
+        self._change(self._install(Target(current.version, self._lock_again(current))))
+        return why
+
+    def _lock_again(self, current: Environment) -> str:
+        """The lock it was made from, if it is good for the Python at hand."""
+        made_from = current.stamp.read_text() if current.complete else ""
+        usable = made_from if made_from and locks.fits(made_from) else None
+        return locks.shipped(current.version) or usable or self._hands.resolve(f"litellm[proxy]=={current.version}")
+
+    def _install(self, target: Target) -> Environment:
+        return install(self._environments, target.version, target.lock, self._hands.fill, self._hands.say)
+
+    def _change(self, new: Environment) -> None:
+        environments, say = self._environments, self._hands.say
+        try:
+            say(f"LiteLLM {new.version}: trying it with your configuration")
+            self._hands.prove(new.python)
+            before = environments.places()
+            environments.switch(new)
+            try:
+                self._hands.roll()
+            except InstallError:
+                environments.restore(before)
+                raise
+        finally:
+            for gone in environments.prune(self._keep):
+                say(f"removed {gone.path}")
+
+    def _refuse_denied(self, version: str) -> None:
+        if why := self._advisories.denied(version):
+            raise RefusedError(f"refused LiteLLM {version}: {why}")

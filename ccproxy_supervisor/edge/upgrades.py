@@ -1,0 +1,54 @@
+"""`run/upgrade.json`: what became of the last change of LiteLLM. Commands write it, the daemon shows it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+FILE = "upgrade.json"
+_LARGEST = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """*at* is when it ended (wall time); *before* and *version* are LiteLLM's, *version* the one that was wanted."""
+
+    action: Literal["install", "upgrade", "rollback", "repair"]
+    result: Literal["done", "refused", "failed"]
+    at: float
+    seconds: float
+    version: str | None = None
+    before: str | None = None
+    detail: str = ""
+
+
+_UPGRADE = TypeAdapter(Upgrade)
+
+
+def read(run: Path) -> Upgrade | None:
+    """Return the last one; None when there was none, or the file is not ours to understand."""
+    try:
+        with open(run / FILE, "rb") as file:
+            return _UPGRADE.validate_json(file.read(_LARGEST))
+    except (OSError, ValueError):
+        return None
+
+
+def write(run: Path, upgrade: Upgrade) -> None:
+    """Replace the file whole. A full disk costs this note, nothing else."""
+    partial = run / f".{FILE}.tmp"
+    with suppress(OSError):
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(_UPGRADE.dump_json(upgrade))
+        partial.replace(run / FILE)
+
+
+def pinned() -> str:
+    """The version of LiteLLM that this release of the supervisor was tested with and carries a lock for."""
+    return (files("ccproxy_supervisor") / "data/litellm/pinned").read_text().strip()
