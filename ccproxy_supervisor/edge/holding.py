@@ -1,0 +1,129 @@
+"""Answers 503 on the public socket while nobody serves, in the shape the client's API speaks."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import anyio
+import h11
+
+HEAD = 64 << 10  # bytes of a request's head
+BODY = 64 << 20  # bytes read so that the client, still sending, gets to read the answer; images make long prompts
+PATIENCE = 5.0  # seconds for a request to arrive
+LINGER = 1.0  # seconds for the client to take the answer and hang up
+AT_ONCE = 128  # connections; more wait in the backlog, as for a worker
+RETRY_AFTER = 5  # seconds
+MESSAGE = f"No worker of this proxy is ready to serve. Retry in {RETRY_AFTER} seconds."
+
+
+class Holding:
+    """*answered* counts the requests it answered."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+
+    async def run(self, listener: socket.socket) -> None:
+        """Accept until cancelled; what was accepted is answered all the same, so the end may take some seconds."""
+        room = anyio.Semaphore(AT_ONCE)
+        with listener.dup() as mine:
+            mine.setblocking(False)
+            async with anyio.create_task_group() as tasks:
+                while True:
+                    await room.acquire()
+                    tasks.start_soon(self._answer, await _accept(mine), room)
+
+    async def _answer(self, client: socket.socket, room: anyio.Semaphore) -> None:
+        with anyio.CancelScope(shield=True), client:
+            try:
+                if answer := await _hear(client):
+                    client.send(answer)
+                    self.answered += 1
+                    await _hang_up(client)
+            except OSError:
+                pass  # the client is gone
+            finally:
+                room.release()
+
+
+async def _accept(listener: socket.socket) -> socket.socket:
+    while True:
+        await anyio.wait_readable(listener)
+        try:
+            client, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            continue  # a worker was faster, or the client gave up
+        except OSError:
+            await anyio.sleep(0.1)  # out of descriptors: others will close theirs
+            continue
+        client.setblocking(False)
+        return client
+
+
+async def _hear(client: socket.socket) -> bytes | None:
+    """Take in a request as far as it comes in time, and return what to answer; None: nothing was asked."""
+    heard: list[bytes] = []
+    with anyio.move_on_after(PATIENCE):
+        await _read(client, heard)
+    return heard[0] if heard else None
+
+
+async def _read(client: socket.socket, heard: list[bytes]) -> None:
+    """Read to the end of a request, or to `BODY`; the answer is added to *heard* as soon as it is known."""
+    connection, total = h11.Connection(h11.SERVER, HEAD), 0
+    while total <= BODY:
+        try:
+            event = connection.next_event()
+        except h11.RemoteProtocolError:
+            heard.append(reply("GET", "/"))
+            return
+        if isinstance(event, h11.Request):
+            heard.append(reply(event.method.decode(), event.target.decode()))
+            if connection.they_are_waiting_for_100_continue:
+                return
+        elif event is h11.NEED_DATA:
+            data = await _receive(client)
+            total += len(data)
+            if not data:
+                return
+            connection.receive_data(data)
+        elif not isinstance(event, h11.Data):
+            return
+
+
+async def _receive(client: socket.socket) -> bytes:
+    while True:
+        try:
+            return client.recv(1 << 16)
+        except BlockingIOError:
+            await anyio.wait_readable(client)
+
+
+async def _hang_up(client: socket.socket) -> None:
+    """Wait for the client to close: closing on unread bytes would reset the connection, and the answer with it."""
+    client.shutdown(socket.SHUT_WR)
+    with anyio.move_on_after(LINGER):
+        while await _receive(client):
+            pass
+
+
+def reply(method: str, target: str) -> bytes:
+    """Spell the answer to a request for *target*."""
+    body = b"" if method == "HEAD" else json.dumps(_anthropic() if "/v1/messages" in target else _openai()).encode()
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        f"Retry-After: {RETRY_AFTER}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _anthropic() -> dict[str, Any]:
+    return {"type": "error", "error": {"type": "overloaded_error", "message": MESSAGE}}
+
+
+def _openai() -> dict[str, Any]:
+    return {"error": {"message": MESSAGE, "type": "service_unavailable", "param": None, "code": "service_unavailable"}}
