@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -30,16 +30,16 @@ def admin_app(
     status: Facts,
     metrics: Callable[[str], tuple[bytes, str]],
     allowed: Callable[[], Collection[str]],
-    page: Callable[[], bytes] | None = None,
+    page: tuple[bytes, Mapping[str, str]] | None = None,
 ) -> ASGIApp:
-    """Build the read-only app. *metrics* takes an Accept header, *allowed* names the hosts besides loopback."""
+    """Build the read-only app. *metrics* takes an Accept header, *allowed* names the hosts besides loopback, and *page* has its headers."""
 
     async def show_metrics(request: Request) -> Response:
         body, content_type = metrics(",".join(request.headers.getlist("accept")))
         return Response(body, media_type=None, headers={"Content-Type": content_type})
 
     async def show_page(_: Request) -> Response:
-        return Response(page(), media_type="text/html") if page else RedirectResponse("/status", 302)
+        return Response(page[0], headers=page[1]) if page else RedirectResponse("/status", 302)
 
     app = _app([*_facts(health, status), _get("/metrics", show_metrics), _get("/", show_page)])
     return Guard(app, allowed)

@@ -142,7 +142,7 @@ async def test_without_a_page_the_root_leads_to_the_status(daemon):
 
 
 async def test_a_page_is_shown_at_the_root(daemon):
-    daemon.page = lambda: b"<!doctype html>"
+    daemon.page = b"<!doctype html>", {"Content-Type": "text/html; charset=utf-8"}
     async with daemon.serving():
         answer = await ask(daemon.port, "/")
     assert answer.startswith(b"HTTP/1.1 200")
