@@ -11,7 +11,7 @@ import yaml
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path, dotted
 
 _DEPTH = 40
-_NODES = 50_000  # after aliases are followed: a few lines of them can name billions
+_NODES = 200_000  # after aliases are followed: a few lines of them can name billions
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -87,7 +87,7 @@ class _Builder:
     def build(self, node: yaml.Node, path: Path) -> Any:
         self.nodes += 1
         if self.nodes > _NODES or len(path) > _DEPTH:
-            raise _refused("too many or endless aliases", node)
+            raise _refused("too many values, or endless aliases", node)
         self.document.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
             return self.mapping(node, path)

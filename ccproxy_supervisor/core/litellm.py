@@ -54,7 +54,9 @@ def parse_litellm(
                 seen.add(found[0])
                 pending.append(found)
     if not reader.models and not any(fault.path.startswith("model_list") or not fault.path for fault in reader.faults):
-        reader.faults.append(Fault(source, "has no models; list at least one under model_list"))
+        reader.faults.append(
+            Fault(source, "has no models; LiteLLM needs one", "model_list", reader.lines.get(source, 1))
+        )
     if reader.faults:
         raise ConfigError(reader.faults)
     return LiteLLMConfig(tuple(reader.models), tuple(reader.warnings))
@@ -80,6 +82,8 @@ class _Reader:
     models: list[Model] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
+    lines: dict[str, int | None] = field(default_factory=dict)
+    """Where each file's model_list is, or would be."""
 
     def attempt(self, include: Include | None, source: str, name: str) -> tuple[str, str] | None:
         try:
@@ -99,6 +103,7 @@ class _Reader:
         if not isinstance(document.value, dict):
             self.faults.append(document.fault((), "must be a mapping with a model_list"))
             return ()
+        self.lines[source] = document.line(("model_list",))
         self._settings(document)
         self._references(document)
         for index, entry in enumerate(self._list(document, "model_list")):

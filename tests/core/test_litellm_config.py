@@ -81,8 +81,8 @@ def test_ollama_takes_names_for_the_same_model_by_tag_and_case(one, other, same)
     [
         ("", [" must be a mapping with a model_list"]),
         ("- a", ["1: must be a mapping with a model_list"]),
-        ("litellm_settings: {}", [" has no models; list at least one under model_list"]),
-        ("model_list: []", [" has no models; list at least one under model_list"]),
+        ("litellm_settings: {}", ["1: model_list: has no models; LiteLLM needs one"]),
+        ("a: 1\nmodel_list: []", ["2: model_list: has no models; LiteLLM needs one"]),
         ("model_list: {a: 1}", ["1: model_list: must be a list"]),
         ("model_list: [x]", ["1: model_list[0]: must be a mapping with model_name and litellm_params"]),
         (

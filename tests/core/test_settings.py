@@ -263,7 +263,7 @@ def test_environment_variables_are_refused_one_by_one_and_never_shown():
         ("? [a]\n: b", r"1:3: cannot read YAML: not a plain value"),
         ("a: 1\n---\nb: 2", r"2:1: cannot read YAML: .*"),
         ("proxy: *nowhere", r"1:8: cannot read YAML: .*"),
-        ("a: &a [*a]", r"1:4: cannot read YAML: too many or endless aliases"),
+        ("a: &a [*a]", r"1:4: cannot read YAML: too many values, or endless aliases"),
         ("<<: 5", r"1:5: cannot read YAML: `<<` needs a mapping"),
         ("[" * 5000, r"1:41: cannot read YAML: nested too deeply"),
         ("a: é\nb: \x00", r"2:4: cannot read YAML: .*"),
@@ -278,13 +278,13 @@ def test_what_is_not_plain_yaml_is_refused_with_line_and_column(text, message):
 def test_aliases_that_multiply_are_refused():
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 30))
 
-    assert "too many or endless aliases" in fault(bomb)
+    assert "too many values, or endless aliases" in fault(bomb)
 
 
 def test_merges_that_multiply_are_refused():
     bomb = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], b{n}: 1}}\n" for n in range(1, 30))
 
-    assert "too many or endless aliases" in fault(bomb)
+    assert "too many values, or endless aliases" in fault(bomb)
 
 
 def test_aliases_and_merges_work():
