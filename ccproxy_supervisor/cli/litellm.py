@@ -12,6 +12,8 @@ import click
 
 from ccproxy_supervisor.cli.common import NotRunning, ask, config_option, fail, home_of
 
+UNPACKING = "unpacking"  # what is said while the files of all packages are put in place
+
 if TYPE_CHECKING:
     from ccproxy_supervisor.deploy.shop import Shop
     from ccproxy_supervisor.edge.home import Home
@@ -89,12 +91,12 @@ def _confirmed(question: str) -> bool:
 def _progress() -> Iterator[Callable[[int, int, str], None]]:
     """A bar on a terminal, else a line for each quarter of the way."""
     if not sys.stdout.isatty():
-        told: set[int] = set()
+        told: set[tuple[int, bool]] = set()
 
         def line(done: int, total: int, what: str) -> None:
-            quarter = 4 * done // max(total, 1)
-            if quarter not in told:
-                told.add(quarter)
+            step = (4 * done // max(total, 1), what == UNPACKING)
+            if step not in told:
+                told.add(step)
                 click.echo(f"  {done} of {total} packages: {what}")
 
         yield line

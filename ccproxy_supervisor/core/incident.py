@@ -12,6 +12,7 @@ from ccproxy_supervisor.core.trend import slope
 
 MIB = 1 << 20
 STUCK = "stuck"  # the cause of the supervisor's own ending by its watchdog
+CHANGES = ("install", "upgrade", "rollback", "repair")  # of LiteLLM; their records are of no worker
 
 STATUSES = {
     0: "it left by itself, without being asked",
@@ -70,8 +71,8 @@ def change(at: float, action: str, version: str | None, detail: str) -> dict[str
 
 def headline(record: Mapping[str, Any]) -> str:
     """One plain sentence."""
-    if "worker" not in record:
-        return str(record.get("told", ""))
+    if record.get("cause") in CHANGES:
+        return str(record.get("told"))
     if record.get("cause") == STUCK:
         return "The supervisor's own event loop was stuck; its watchdog ended it and a new one was started."
     place = "on standby" if record.get("slot") is None else f"in slot {record['slot']}"
@@ -85,7 +86,7 @@ def tell(record: Mapping[str, Any]) -> list[str]:
         lines.append(f"What that means: {meaning}.")
     if record.get("detail"):
         lines.append(f"Reason given: {record['detail']}")
-    if "worker" not in record:
+    if record.get("cause") in CHANGES:
         return lines
     lines += _about_memory(record.get("memory") or [])
     lines += _about_probes(record.get("probes") or [])

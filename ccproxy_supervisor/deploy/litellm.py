@@ -91,7 +91,7 @@ class Condensed:
         word, _, rest = line.partition(" ")
         if word in ("Collecting", "Processing"):  # Processing: a wheel from a folder
             self._done += 1
-            self._show(min(self._done, self._total), self._total, rest.partition(" (")[0])
+            self._show(min(self._done, self._total), self._total, os.path.basename(rest.partition(" (")[0]))
         elif line.startswith("Installing collected packages"):
             self._show(self._total, self._total, "unpacking")
 
