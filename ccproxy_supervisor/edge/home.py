@@ -72,12 +72,11 @@ class Home:
     def check_permissions(self, settings: Settings) -> list[Fault]:
         """Find what others may look into, each with the remedy."""
         faults = []
-        private = [(self.folder, 0o700), (self.run, 0o700), (self.path(settings.logs.directory), 0o700)]
-        private += [(self.path("master.key"), 0o600)]
-        private += [(self.path(settings.proxy.env_file), 0o600)] if settings.proxy.env_file else []
-        for path, mode in private:
+        folders = (self.folder, self.run, self.path(settings.logs.directory))
+        files = (self.path("master.key"), self.path(settings.proxy.env_file or "master.key"))
+        for path in dict.fromkeys((*folders, *files)):
             with contextlib.suppress(OSError):
-                faults += self._exposed(path, path.stat(), mode)
+                faults += self._exposed(path, path.stat(), 0o700 if path in folders else 0o600)
         return faults
 
     def _exposed(self, path: Path, found: os.stat_result, mode: int) -> list[Fault]:
