@@ -22,6 +22,7 @@ PATIENCE = 15.0  # seconds beyond what a step may take by itself
 LINES, TAIL = 8, 1 << 14
 
 EXITS = {
+    1: "a fault in the program",
     2: "wrong command line: the property list and this version do not fit together",
     75: "another supervisor owns this home",
     78: "unusable configuration, or launchd found no program, folder or log file where the property list says",

@@ -1,0 +1,162 @@
+"""The real daemon as a service, under a launchd that behaves as the real one is known to: from install to uninstall."""
+
+import os
+import plistlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import fake_launchctl
+import httpx
+import psutil
+import pytest
+from daemon import Daemon
+from raw_client import answer, request
+
+LABEL = "test.ccproxy"
+
+
+class Service:
+    """A home of the stub, and the command line with the fake launchctl first on its PATH."""
+
+    def __init__(self, tmp_path, **settings):
+        self.daemon = Daemon(health={"interval": "200ms", "timeout": "500ms"}, **settings)
+        self.variables = fake_launchctl.put_on_path(tmp_path / "launchd")
+        self.env = os.environ | self.variables | {"HOME": str(tmp_path)}
+        self.plist = tmp_path / f"Library/LaunchAgents/{LABEL}.plist"
+
+    def typed(self, command, *words):
+        line = [sys.executable, "-m", "ccproxy_supervisor", command, *words]
+        line += ["--config", str(self.daemon.home.settings_file)]
+        line += ["--label", LABEL] if command in ("install", "uninstall", "doctor") else []
+        return subprocess.run(line, env=self.env, capture_output=True, text=True, timeout=60, check=False)
+
+    def printed(self):
+        command = ["launchctl", "print", f"gui/{os.getuid()}/{LABEL}"]
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=10, check=False)
+
+    def until(self, fact, seconds=30):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if fact(status := self.daemon.status()):
+                    return status
+            except Exception:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(self.daemon.last_words())
+
+    def close(self):
+        """Leave nothing behind, however the test went: workers know their home, and nobody else lives there."""
+        fake_launchctl.shut_down(self.variables)
+        for process in self.inhabitants():
+            process.kill()
+        self.daemon.close()
+
+    def inhabitants(self):
+        return [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(self.daemon.folder)]
+
+
+@pytest.fixture
+def service(tmp_path):
+    made = Service(tmp_path)
+    yield made
+    made.close()
+
+
+def test_install_kill_reload_uninstall(service):
+    daemon = service.daemon
+    done = service.typed("install")
+    assert done.returncode == 0, done.stdout + done.stderr + daemon.last_words()
+    assert done.stdout.endswith(f"serves on 127.0.0.1:{daemon.port} (healthy)\n")
+    first = daemon.status()
+
+    os.kill(first["pid"], signal.SIGKILL)  # it comes back by itself, and the worker it left is replaced
+    second = service.until(lambda status: status["pid"] != first["pid"] and status["status"] == "healthy")
+    assert daemon.get("/").status_code == 200
+    assert not psutil.pid_exists(first["workers"][0]["pid"])
+
+    daemon.change(proxy={"env": {"CHANGED": "yes"}})
+    assert service.typed("reload").stdout.startswith("rolled: ")
+    assert daemon.get("/env").json()["CHANGED"] == "yes"
+    assert daemon.status()["pid"] == second["pid"]
+
+    doctor = service.typed("doctor", "--traefik", daemon.admin_url)
+    assert "✓ the property list is what install would write" in doctor.stdout
+    assert "✓ launchd runs the service (running)" in doctor.stdout
+    assert f"✓ port {daemon.port} (proxy.port) is held by the daemon" in doctor.stdout
+
+    done = service.typed("uninstall")
+    assert done.returncode == 0, done.stderr
+    assert service.printed().returncode == 113
+    assert not service.plist.exists()
+    assert (daemon.folder / "supervisor.yaml").exists()
+    assert not psutil.pid_exists(second["pid"])
+    assert service.inhabitants() == []
+
+
+def test_install_again_replaces_the_service_and_finishes_what_is_in_flight(service):
+    assert service.typed("install").returncode == 0
+    first, lines = service.daemon.status()["pid"], []
+
+    def read():
+        with httpx.stream("GET", f"{service.daemon.url}/stream?chunks=40&every=0.05", timeout=30) as answer:
+            started.set()
+            lines.extend(line for line in answer.iter_lines() if line)
+
+    started, thread = threading.Event(), threading.Thread(target=read)
+    thread.start()
+    assert started.wait(10)
+    done = service.typed("install")
+    thread.join()
+
+    assert done.returncode == 0, done.stderr
+    assert "stopping " in done.stdout
+    assert service.daemon.status()["pid"] != first
+    assert lines[-1] == "data: [DONE]"
+
+
+def test_a_configuration_that_cannot_be_used_fails_the_install_with_its_reason(service):
+    service.daemon.write("config.yaml", "model_list: 3\n")
+    done = service.typed("install")
+
+    assert done.returncode == 1
+    assert "it ended with exit code 78 (unusable configuration" in done.stderr
+    assert "  | config.yaml:1" in done.stderr
+    assert service.typed("doctor").returncode == 2
+
+
+def test_a_supervisor_that_runs_by_hand_is_not_fought_with(service):
+    service.daemon.start()
+    done = service.typed("install")
+    service.daemon.end()
+
+    assert done.returncode == 1
+    assert "another supervisor answers on" in done.stderr
+
+
+def test_with_sockets_of_launchd_not_even_a_kill_of_the_supervisor_refuses_a_client(service):
+    assert service.typed("install", "--socket").returncode == 0
+    assert plistlib.loads(service.plist.read_bytes())["Sockets"]["Listeners"]["SockServiceName"] == str(
+        service.daemon.port
+    )
+    first = service.daemon.status()
+    os.kill(first["pid"], signal.SIGKILL)
+    assert psutil.wait_procs(service.inhabitants(), 10)[1] == []
+    waiting = [request(service.daemon.port) for _ in range(20)]  # nobody is there but launchd's socket
+
+    assert [answer(client) for client in waiting] == [b"HTTP/1.1 200 OK"] * 20
+    assert service.until(lambda status: status["status"] == "healthy")["pid"] != first["pid"]
+    assert any(line["event"] == "listener.activated" for line in service.daemon.log())
+
+
+def test_what_the_supervisor_says_before_it_can_log_is_kept_and_bounded(service):
+    last_words = service.daemon.folder / "logs/launchd.log"
+    last_words.parent.mkdir(mode=0o700)
+    last_words.write_bytes(b"old\n" * 100_000)
+    last_words.chmod(0o600)
+    assert service.typed("install").returncode == 0
+
+    assert last_words.stat().st_size <= 1 << 16

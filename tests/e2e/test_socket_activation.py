@@ -1,0 +1,80 @@
+"""A service manager holds the public socket: killing the supervisor refuses nobody. With the real systemd program."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from daemon import Daemon
+from raw_client import answer, request
+
+ACTIVATE = shutil.which("systemd-socket-activate")
+#: What systemd does, in a line: keep the socket, name the new process in LISTEN_PID, start it again when it ends.
+KEEP_ALIVE = 'while :; do sh -c \'LISTEN_PID=$$ exec "$@"\' sh "$@"; done'
+
+
+@pytest.fixture
+def activated():
+    if ACTIVATE is None:
+        pytest.fail("this test needs systemd-socket-activate, of Debian's package systemd")
+    quick = {"interval": "200ms", "timeout": "500ms"}
+    with Daemon(health=quick) as daemon, (daemon.folder / "said.txt").open("ab") as said:
+        run = [sys.executable, "-m", "ccproxy_supervisor", "run", "--config", str(daemon.home.settings_file)]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")}
+        manager = subprocess.Popen(
+            [ACTIVATE, "--listen", f"127.0.0.1:{daemon.port}", "sh", "-c", KEEP_ALIVE, "sh", *run],
+            env=environ, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+        )  # fmt: skip
+        daemon.process = manager
+        wait_until_listening(daemon.port)
+        yield daemon
+        family = psutil.Process(manager.pid).children(recursive=True)
+        manager.kill()
+        for process in family:
+            if process.is_running():
+                process.kill()
+        psutil.wait_procs(family, 5)
+        manager.wait()
+        daemon.process = None
+
+
+def wait_until_listening(port):
+    deadline = time.monotonic() + 10
+    while f":{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_first_client_starts_the_supervisor_and_is_served(activated):
+    assert answer(request(activated.port)) == b"HTTP/1.1 200 OK"
+    assert [line["address"] for line in activated.log() if line["event"] == "listener.activated"]
+
+
+def test_a_client_that_comes_while_the_supervisor_is_dead_is_served_by_the_next_one(activated):
+    assert answer(request(activated.port)) == b"HTTP/1.1 200 OK"
+    first = activated.status()
+    os.kill(first["pid"], signal.SIGKILL)
+    psutil.wait_procs(
+        [psutil.Process(worker["pid"]) for worker in first["workers"] if psutil.pid_exists(worker["pid"])], 5
+    )
+    waiting = [request(activated.port) for _ in range(10)]
+
+    assert [answer(client) for client in waiting] == [b"HTTP/1.1 200 OK"] * 10
+    second = activated.until(lambda status: status["status"] == "healthy")
+    assert second["pid"] != first["pid"]
+
+
+def test_a_socket_for_somebody_else_is_not_taken():
+    with Daemon() as daemon, (daemon.folder / "said.txt").open("ab") as said:
+        run = [sys.executable, "-m", "ccproxy_supervisor", "run", "--config", str(daemon.home.settings_file)]
+        environ = os.environ | {"LISTEN_FDS": "1", "LISTEN_PID": "1"}
+        daemon.process = subprocess.Popen(run, env=environ, stdout=said, stderr=said)
+        daemon.until(lambda status: status["status"] == "healthy")
+
+        assert daemon.get("/").status_code == 200
+        assert daemon.end() == 0
