@@ -229,12 +229,8 @@ class Home:
 
 def locate(option: str | None, environ: Mapping[str, str]) -> Home:
     """Find the home: `--config FILE`, else `$CCPROXY_HOME`, else `~/ccproxy`."""
-    if option:
-        file = option
-    elif environ.get("CCPROXY_HOME"):
-        file = os.path.join(environ["CCPROXY_HOME"], SETTINGS)
-    else:
-        file = os.path.join(environ.get("HOME") or "~", "ccproxy", SETTINGS)
+    folder = environ.get("CCPROXY_HOME") or os.path.join(environ.get("HOME") or "~", "ccproxy")
+    file = option or os.path.join(folder, SETTINGS)
     return Home(Path(os.path.abspath(os.path.expanduser(file))))
 
 
