@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
-
-import structlog
 
 from ccproxy_supervisor.core.model import (
     Event,
@@ -20,7 +19,7 @@ from ccproxy_supervisor.core.model import (
     Transition,
 )
 
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+LEVELS = ("debug", "info", "warning", "error")
 Fields = dict[str, Any]
 
 
@@ -35,26 +34,21 @@ class Writer:
         self.adopt(level)
 
     def adopt(self, level: str) -> None:
-        self._log = structlog.wrap_logger(
-            self,
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-                self._on_terminal,
-                structlog.processors.JSONRenderer(sort_keys=False, ensure_ascii=False),
-            ],
-            wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        )
+        self._wanted = frozenset(LEVELS[LEVELS.index(level) :])
 
     def __call__(self, event: Event) -> None:
         for level, name, fields in self._lines(event):
-            getattr(self._log, level)(name, **{key: value for key, value in fields.items() if value is not None})
+            if level in self._wanted:
+                self._put(level, name, {key: value for key, value in fields.items() if value is not None})
 
-    def msg(self, line: str) -> None:
-        """Take a rendered line: what structlog asks of the logger it wraps."""
+    def _put(self, level: str, name: str, fields: Fields) -> None:
+        now = datetime.now(UTC)
+        stamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = json.dumps({"time": stamp, "level": level, "event": name} | fields, ensure_ascii=False, default=str)
         self._write(line.encode(errors="replace") + b"\n")
-
-    debug = info = warning = error = msg
+        if self._show:
+            words = " ".join(f"{key}={value}" for key, value in fields.items())
+            self._show(f"{now.astimezone():%H:%M:%S} {level:7} {name:20} {words}".rstrip())
 
     def _lines(self, event: Event) -> list[tuple[str, str, Fields]]:
         match event:
@@ -81,13 +75,6 @@ class Writer:
                 return [(level, name, fields)]
             case OllamaStatus():
                 return []  # its changes come as notes
-
-    def _on_terminal(self, _logger: object, _method: str, fields: Any) -> Any:
-        if self._show:
-            said = {key: value for key, value in fields.items() if key not in ("time", "level", "event")}
-            words = " ".join(f"{key}={value}" for key, value in said.items())
-            self._show(f"{fields['time'][11:19]} {fields['level']:7} {fields['event']:20} {words}".rstrip())
-        return fields
 
 
 def _transition(moved: Transition) -> tuple[str, str, Fields]:
