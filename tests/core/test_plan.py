@@ -90,3 +90,16 @@ def test_secrets_are_the_key_the_secret_file_and_what_is_named_like_one():
         b"swordfish",
     }
     assert list(found) == sorted(found, key=lambda secret: (-len(secret), secret))
+
+
+def test_births_say_what_differs_and_never_a_value():
+    old = birth(**BORN)
+    new = birth(**BORN | {"texts": ("b",), "env": {"A": "hunter2"}, "python": "/w/bin/python", "version": "2"})
+
+    assert old.differs(old) == ()
+    assert old.differs(new) == (
+        "/h/c.yaml changed",
+        "LiteLLM's version changed",
+        "the interpreter changed",
+        "the workers' environment changed",
+    )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -292,6 +293,18 @@ def test_a_master_key_is_generated_once_and_kept_private(home):
     assert plan.secrets == (plan.birth.key.encode(),)
     assert stat.S_IMODE(home.path("master.key").stat().st_mode) == 0o600
     assert [path.name for path in home.folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_master_key_that_cannot_be_kept_is_told_and_leaves_nothing(home, monkeypatch):
+    write(home, "supervisor.yaml", "proxy: {auth: master-key}\n")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", full)
+
+    assert faults(home) == ["master.key: cannot keep a master key: No space left on device"]
+    assert [path.name for path in home.folder.iterdir() if "master" in path.name] == []
 
 
 def test_a_key_somebody_else_made_meanwhile_is_kept(home):
