@@ -26,11 +26,11 @@ from ccproxy_supervisor.board import Board, Samples
 from ccproxy_supervisor.core.answer import Answer, Failure, verdict
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.incident import stuck
-from ccproxy_supervisor.core.model import Cause, Event, Reloaded, Verdict
+from ccproxy_supervisor.core.model import Cause, Event, Probed, Reloaded, Verdict
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.status import WorkerView, summary
-from ccproxy_supervisor.edge import process, watchdog
+from ccproxy_supervisor.edge import last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
 from ccproxy_supervisor.edge.embedded import serve_tcp, serve_unix
 from ccproxy_supervisor.edge.fetch import fetch
@@ -44,6 +44,7 @@ from ccproxy_supervisor.edge.logs import LogSink
 from ccproxy_supervisor.edge.metrics import Metrics
 from ccproxy_supervisor.edge.models import ModelWatch
 from ccproxy_supervisor.edge.ollama import OllamaWatch
+from ccproxy_supervisor.edge.page import page
 from ccproxy_supervisor.edge.room import Room
 from ccproxy_supervisor.edge.state import Recorded, Saved, StateFile
 from ccproxy_supervisor.edge.state import Slot as SavedSlot
@@ -60,6 +61,7 @@ PROBE_LIMIT = 1 << 16  # bytes of a probe's answer
 def run(home: Home, *, show: Callable[[str], object] | None = None) -> int:
     """Run the daemon until it is told to stop; return its exit code."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to hear it
+    last_words.bound()
     try:
         plan = home.read_plan(os.environ)
         if faults := home.prepare(plan.settings):
@@ -95,7 +97,7 @@ class Daemon:
         self.writer = Writer(partial(self.logs.write, "supervisor"), settings.logs.level, show)
         self.incidents = Incidents(home.run / "incidents", self.tell, self.samples.memory)
         self.board = Board(str(home.folder), self.samples, time.time)
-        self.state = StateFile(home.run / "state.json", self.tell)
+        self.state = StateFile(home.run / "state.json", self.tell_from_thread)
         self.holding = Holding()
         self.enrolled: dict[int, Recorded] = {}
         self.wake = Wake(self.tell, every=watchdog.TICK)

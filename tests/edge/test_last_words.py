@@ -2,35 +2,50 @@
 
 import os
 
+import pytest
+
 from ccproxy_supervisor.edge.last_words import bound
 
 
-def test_the_end_is_kept_and_whoever_holds_it_open_goes_on_after_it(tmp_path):
-    file = tmp_path / "launchd.log"
-    held = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+@pytest.fixture
+def held(tmp_path):
+    """launchd's end of the file: opened for append, and only for writing."""
+    descriptor = os.open(tmp_path / "launchd.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_the_end_is_kept_and_what_is_said_next_follows_it(tmp_path, held):
     os.write(held, b"old " * 1000 + b"last words\n")
-    bound(file, keep=11)
+    bound(held, keep=11)
     os.write(held, b"new ones\n")
-    os.close(held)
 
-    assert file.read_bytes() == b"last words\nnew ones\n"
-
-
-def test_a_short_one_is_left_alone(tmp_path):
-    file = tmp_path / "launchd.log"
-    file.write_bytes(b"short")
-    before = file.stat().st_mtime_ns
-    bound(file, keep=5)
-
-    assert (file.read_bytes(), file.stat().st_mtime_ns) == (b"short", before)
+    assert (tmp_path / "launchd.log").read_bytes() == b"last words\nnew ones\n"
 
 
-def test_none_a_folder_a_link_and_a_fifo_are_nobody_s_problem(tmp_path):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "victim").write_bytes(b"x" * 100)
-    (tmp_path / "link").symlink_to(tmp_path / "victim")
-    os.mkfifo(tmp_path / "fifo")
-    for name in ("none", "folder", "link", "fifo"):
-        bound(tmp_path / name, keep=5)
+def test_a_short_one_is_left_alone(tmp_path, held):
+    os.write(held, b"short")
+    before = (tmp_path / "launchd.log").stat().st_mtime_ns
+    bound(held, keep=5)
 
-    assert (tmp_path / "victim").stat().st_size == 100
+    assert (tmp_path / "launchd.log").read_bytes() == b"short"
+    assert (tmp_path / "launchd.log").stat().st_mtime_ns == before
+
+
+def test_a_file_that_is_not_launchd_s_is_left_alone(tmp_path):
+    with open(tmp_path / "mine.log", "wb") as mine:
+        mine.write(b"x" * 100)
+        mine.flush()
+        bound(mine.fileno(), keep=5)
+
+    assert (tmp_path / "mine.log").stat().st_size == 100
+
+
+def test_a_pipe_a_closed_descriptor_and_a_file_that_is_gone_are_no_trouble(tmp_path, held):
+    reads, writes = os.pipe()
+    bound(writes)
+    os.close(reads)
+    os.close(writes)
+    bound(writes)
+    (tmp_path / "launchd.log").unlink()
+    bound(held)
