@@ -56,7 +56,7 @@ def broken_interpreter(environment: Path) -> str | None:
     """Say why the Python of *environment* is not what it was made with; None when all is well. Starts nothing."""
     python = environment / "bin" / "python"
     if not python.exists():
-        gone = f"it links to {os.readlink(python)}, which is gone" if python.is_symlink() else "it is gone"
+        gone = f"it links to {os.path.realpath(python)}, which is gone" if python.is_symlink() else "it is gone"
         return f"cannot run {python}: {gone}"
     with suppress(OSError):
         home = re.search(r"^home *= *(.+)$", (environment / "pyvenv.cfg").read_text(), re.MULTILINE)
@@ -110,9 +110,9 @@ class Environments:
         return Environment(next(self.folder / name for name in names if not (self.folder / name).exists()))
 
     def switch(self, new: Environment) -> None:
-        """Make *new* the one in use, in one step; what was in use is the previous one from then on."""
+        """Make *new* the one in use, in one step; another version that was in use is the previous one from then on."""
         current = self.current
-        if current is not None and current != new:
+        if current is not None and current.version != new.version:
             _link(self.previous_link, current.path.name)
         _link(self.link, f"{self.folder.name}/{new.path.name}")
 

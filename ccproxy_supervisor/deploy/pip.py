@@ -52,6 +52,8 @@ def _run(words: Sequence[str], what: str, progress: Progress, inherit: Sequence[
         (sys.executable, "-m", "pip", *words, *_WHEELS), env=environ, pass_fds=inherit, text=True, errors="replace",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, 10)  # the workers that serve meanwhile come first
         try:
             for line in process.stdout or ():
                 if line.startswith(("ERROR:", "WARNING: Retrying")) or complaints:

@@ -138,8 +138,8 @@ class Shop:
 
     @contextmanager
     def _open(self, action: Action, version: str | None, *, told: bool = True) -> Iterator[int]:
-        """Alone, and what came of it is written down (*told*); yields the lock's descriptor."""
-        begun, before = time.time(), self._environments.current
+        """Alone, and what came of it is written down; yields the lock's descriptor. Not *told*: nothing is wanted."""
+        begun, before, places = time.time(), self._environments.current, self._environments.places()
         done = partial(self._record, action, version, before.version if before else None, begun)
         self._home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._environments.lock(lambda: self._say("waiting for another installation to end")) as inherit:
@@ -149,7 +149,7 @@ class Shop:
                 if told:
                     done("refused" if isinstance(error, RefusedError) else "failed", str(error))
                 raise
-            if told:
+            if self._environments.places() != places:
                 done("done", "")
 
     def _record(
