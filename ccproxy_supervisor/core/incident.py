@@ -11,6 +11,7 @@ from ccproxy_supervisor.core.model import Ending, Transition
 from ccproxy_supervisor.core.trend import slope
 
 MIB = 1 << 20
+LINES = 8  # of output that are told
 STUCK = "stuck"  # the cause of the supervisor's own ending by its watchdog
 CHANGES = ("install", "upgrade", "rollback", "repair")  # of LiteLLM; their records are of no worker
 
@@ -86,12 +87,14 @@ def tell(record: Mapping[str, Any]) -> list[str]:
         lines.append(f"What that means: {meaning}.")
     if record.get("detail"):
         lines.append(f"Reason given: {record['detail']}")
+    output = record.get("output") or []
     if record.get("cause") in CHANGES:
         return lines
+    if record.get("cause") == STUCK:
+        return [*lines, "It was here, innermost call first:", *_quoted(_main_thread(output)[:LINES])]
     lines += _about_memory(record.get("memory") or [])
     lines += _about_probes(record.get("probes") or [])
-    output = record.get("output") or []
-    lines += ["Its last words:", *(f"  | {line}" for line in output[-8:])] if output else ["It left no last words."]
+    lines += ["Its last words:", *_quoted(output[-LINES:])] if output else ["It left no last words."]
     return lines
 
 
@@ -121,6 +124,16 @@ def spell(seconds: float) -> str:
 
 def utc(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _quoted(lines: Iterable[str]) -> list[str]:
+    return [f"  | {line}" for line in lines]
+
+
+def _main_thread(stack: Sequence[str]) -> Sequence[str]:
+    """The part of a dump that says what the event loop did: faulthandler writes the oldest thread last."""
+    begins = [number for number, line in enumerate(stack) if "(most recent call first)" in line]
+    return stack[begins[-1] + 1 :] if begins else stack
 
 
 def happened(record: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ class Incidents:
         if moved.new is State.STARTING:
             self._lives[moved.number] = Life()
         life = self._lives.get(moved.number)
-        if life is None:
+        if life is None or moved.new is State.BACKOFF:  # backoff is its place's, not its own
             return
         life.timeline.append((self._wall(), str(moved.new)))
         if moved.new is State.GONE:

@@ -69,11 +69,17 @@ def test_nothing_known_is_told_too():
     assert tell({"cause": "exited"}) == ["Worker None on standby ended after 0.0 s.", "It left no last words."]
 
 
-def test_a_stuck_supervisor_has_an_incident_with_its_stack():
-    told = tell(stuck(AT, ["Thread 0x1 (most recent call first):", '  File "x.py", line 1 in y']))
+def test_a_stuck_supervisor_has_an_incident_that_shows_where_its_main_thread_was():
+    watchdog = ["Thread 0x2 (most recent call first):", '  File "watchdog.py", line 1 in _end', ""]
+    main = ["Thread 0x1 (most recent call first):", '  File "x.py", line 1 in y', '  File "x.py", line 9 in z']
 
-    assert told[0].startswith("The supervisor's own event loop was stuck")
-    assert told[-1] == '  |   File "x.py", line 1 in y'
+    assert tell(stuck(AT, watchdog + main)) == [
+        "The supervisor's own event loop was stuck; its watchdog ended it and a new one was started.",
+        "It was here, innermost call first:",
+        '  |   File "x.py", line 1 in y',
+        '  |   File "x.py", line 9 in z',
+    ]
+    assert tell(stuck(AT, ["garbage"]))[-1] == "  | garbage"
 
 
 @pytest.mark.parametrize(
