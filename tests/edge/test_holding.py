@@ -139,7 +139,9 @@ async def test_a_silent_client_is_closed_and_not_counted(listener, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "noise", [b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, b"\x00\r\n\r\n"]
+    "noise",
+    [b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, b"\x00\r\n\r\n"],
+    ids=["tls", "long", "nul"],
 )
 async def test_noise_is_answered_like_anything_else(listener, noise):
     async with holding_on(listener):
