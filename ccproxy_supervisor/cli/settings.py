@@ -22,6 +22,7 @@ def check(config: str | None, *, deep: bool) -> None:
     Example: ccproxy-supervisor check --config ~/ccproxy/supervisor.yaml
     """
     from ccproxy_supervisor.core.faults import ConfigError
+    from ccproxy_supervisor.deploy.launchd import place, short_exit_timeouts
 
     home = home_of(config)
     try:
@@ -30,6 +31,8 @@ def check(config: str | None, *, deep: bool) -> None:
         fail(str(error), 78)
     for warning in plan.litellm.warnings:
         click.echo(f"warning: {warning}")
+    for short in short_exit_timeouts(home.settings_file, plan.settings, (place(daemon=False), place(daemon=True))):
+        click.echo(f"warning: {short}")
     if deep:
         from ccproxy_supervisor.deploy.validate import validate
 

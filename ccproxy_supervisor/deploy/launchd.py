@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import plistlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,3 +139,14 @@ def exit_timeout_fault(found: dict[str, Any], settings: Settings) -> str | None:
     if granted > budget:
         return None
     return f"ExitTimeOut is {granted} s, but proxy.drain_timeout + proxy.kill_timeout is {budget:g} s"
+
+
+def short_exit_timeouts(config: Path, settings: Settings, places: Iterable[Place]) -> Iterator[str]:
+    """Warn of every installed service of the home of *config* that launchd would kill in the middle of a stop."""
+    for file in (file for each in places for file in sorted(each.folder.glob("*.plist"))):
+        with suppress(ValueError):
+            found = installed(file) or {}
+            if str(config) not in (found.get("ProgramArguments") or ()):
+                continue
+            if fault := exit_timeout_fault(found, settings):
+                yield f"{file}: {fault}; install again, with the same options"

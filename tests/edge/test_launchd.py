@@ -10,7 +10,17 @@ import pytest
 from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.deploy.launchctl import Loaded
 from ccproxy_supervisor.deploy.launchctl import parse as parse_print
-from ccproxy_supervisor.deploy.launchd import Job, Owner, Place, exit_timeout_fault, installed, place, plist, render
+from ccproxy_supervisor.deploy.launchd import (
+    Job,
+    Owner,
+    Place,
+    exit_timeout_fault,
+    installed,
+    place,
+    plist,
+    render,
+    short_exit_timeouts,
+)
 from ccproxy_supervisor.deploy.program import LATE, MISSING, Ran, run
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +117,18 @@ def test_an_exit_timeout_that_would_cut_a_stop_short_is_noticed(granted, said):
     fault = exit_timeout_fault(granted, parse(""))
 
     assert fault is None if said is None else said in fault
+
+
+def test_an_installed_service_whose_exit_timeout_the_settings_have_outgrown_is_found(tmp_path):
+    wanted, here = job(tmp_path), Place("gui/501", tmp_path)
+    (tmp_path / "mine.plist").write_bytes(render(wanted))
+    (tmp_path / "other.plist").write_bytes(render(job(tmp_path / "elsewhere")))
+    (tmp_path / "broken.plist").write_text("<plist>")
+    longer = parse("proxy: {drain_timeout: 60s}")
+
+    assert list(short_exit_timeouts(wanted.config, wanted.settings, [here])) == []
+    [warning] = short_exit_timeouts(wanted.config, longer, [here, Place("system", tmp_path / "none")])
+    assert warning.startswith(f"{tmp_path}/mine.plist: ExitTimeOut is 12 s, but ")
 
 
 def test_a_property_list_that_is_none_is_said_to_be(tmp_path):
