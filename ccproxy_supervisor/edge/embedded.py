@@ -9,11 +9,13 @@ import logging
 import os
 import socket
 import stat
+import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import anyio
+import h11
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ccproxy_supervisor.core.model import Journal, Note
@@ -53,7 +55,7 @@ class Bounded(H11Protocol):
 class Quiet(uvicorn.Server):
     """A server that is ended by cancelling it."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -63,7 +65,7 @@ class Quiet(uvicorn.Server):
                 lifespan="off",
                 interface="asgi3",
                 log_config=None,
-                log_level=logging.ERROR,
+                log_level=logging.CRITICAL + 1,  # what matters goes to the journal; noise from clients is theirs
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
@@ -95,7 +97,7 @@ class Quiet(uvicorn.Server):
                 await self.shutdown([sock])
 
 
-async def serve_tcp(app: Any, host: str, port: int, journal: Journal, holder: Holder = lambda *_: None) -> None:
+async def serve_tcp(app: ASGIApp, host: str, port: int, journal: Journal, holder: Holder = lambda *_: None) -> None:
     """Serve *app* until cancelled; while the port is taken, say so (*holder* may know by whom) and try again."""
 
     def complain(error: OSError) -> Note:
@@ -107,10 +109,10 @@ async def serve_tcp(app: Any, host: str, port: int, journal: Journal, holder: Ho
 
     sock = await _open(lambda: _open_tcp(host, port), complain, journal)
     journal(Note("admin.opened", fields={"host": host, "port": sock.getsockname()[1]}))
-    await Quiet(app).run_on(sock)
+    await Quiet(_telling(app, journal)).run_on(sock)
 
 
-async def serve_unix(app: Any, path: str, journal: Journal) -> None:
+async def serve_unix(app: ASGIApp, path: str, journal: Journal) -> None:
     """Serve *app* until cancelled on a socket that only its owner can open, and remove it."""
 
     def complain(error: OSError) -> Note:
@@ -120,11 +122,26 @@ async def serve_unix(app: Any, path: str, journal: Journal) -> None:
     sock = await _open(lambda: _open_unix(path), complain, journal)
     mine = os.lstat(path).st_ino
     try:
-        await Quiet(app).run_on(sock)
+        await Quiet(_telling(app, journal)).run_on(sock)
     finally:
         with contextlib.suppress(OSError):
             if os.lstat(path).st_ino == mine:
                 os.unlink(path)
+
+
+def _telling(app: ASGIApp, journal: Journal) -> ASGIApp:
+    """Tell the journal of a bug in *app*, which has answered 500 by then."""
+
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except h11.LocalProtocolError:
+            pass  # the client broke the protocol while it was being answered
+        except Exception as error:  # a bug on one page must not be the daemon's
+            trace = "".join(traceback.format_exception(error, limit=-5))
+            journal(Note("admin.failed", "error", {"path": scope["path"], "error": repr(error), "traceback": trace}))
+
+    return told
 
 
 async def _open(

@@ -206,12 +206,16 @@ async def test_a_rebound_name_is_421_on_every_path(daemon):
         assert two.startswith(b"HTTP/1.1 400")
 
 
-async def test_a_failing_page_is_500_without_its_secrets(daemon):
+async def test_a_failing_page_is_500_without_its_secrets_and_noted(daemon, capfd):
     app = admin_app(daemon.health, lambda: json.loads("sk-secret"), lambda _: (b"", ""), set)
     async with daemon.serving(app) as url:
         answer = await fetch(url + "/status", timeout=5)
     assert answer.status == 500
     assert json.loads(answer.body) == {"error": "cannot answer: JSONDecodeError, a bug; see supervisor.log"}
+    note = daemon.notes[-1]
+    assert (note.event, note.level, note.fields["path"]) == ("admin.failed", "error", "/status")
+    assert "Traceback" in note.fields["traceback"]
+    assert capfd.readouterr() == ("", "")
 
 
 async def test_a_connection_serves_several_requests(daemon):
