@@ -146,7 +146,7 @@ class Daemon:
         tasks.start_soon(serve_unix, orders, str(self.home.path(settings.socket)), self.tell)
 
     async def _supervise(self, public: socket.socket, saved: Saved) -> None:
-        spawn = process.Spawner(public, self.home.folder, self.logs.capture, self._enrol, self._leave)
+        spawn = process.Spawner(public, self.home.folder, self.home.keep_config, self.logs.capture, self._enrol, self._leave)
         ports = Ports(
             spawn=spawn, liveness=self._probe("/health/liveliness"), readiness=self._probe("/health/readiness"),
             usage=lambda child: self.samples.take(child.number, child), journal=self.tell,
@@ -284,6 +284,7 @@ class Daemon:
     def _adopt(self, plan: Plan) -> None:
         settings, models = plan.settings, plan.litellm.models
         self.plan = plan
+        self.home.forget_configs(plan.birth)
         self.logs.adopt(settings.logs)
         self.writer.adopt(settings.logs.level)
         self.ollama.adopt(settings.ollama, models)

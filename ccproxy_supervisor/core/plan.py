@@ -12,6 +12,7 @@ from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.core.litellm import MASTER_KEY, LiteLLMConfig
 from ccproxy_supervisor.core.settings import ProxySettings, Settings
 
+CONFIG = "CONFIG_FILE_PATH"  # where LiteLLM looks for its config
 #: What a worker takes over from the daemon's environment: launchd, a terminal and a test give it the same rest.
 INHERITED = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"),
@@ -45,7 +46,8 @@ class Birth:
     digest: str
     auth: str = "open"
     litellm_version: str | None = None
-    config_digest: str = ""
+    config_digest: str = ""  # of LiteLLM's config and all it includes
+    config_text: str = field(default="", repr=False)
 
     def differs(self, new: Birth) -> tuple[str, ...]:
         """Name what *new* brings that the settings do not show; never a value."""
@@ -78,7 +80,7 @@ def worker_env(
 ) -> dict[str, str]:
     """Build the complete environment of a worker; *written* is what the operator set, *key* None opens LiteLLM."""
     env = DEFAULTS | {name: inherited[name] for name in INHERITED if name in inherited} | dict(written)
-    env["CONFIG_FILE_PATH"] = config
+    env[CONFIG] = config
     env.pop(MASTER_KEY, None)
     return env | ({MASTER_KEY: key} if key else {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"})
 
@@ -89,7 +91,7 @@ def birth(
     """Fix what a worker is born with; *texts* are the LiteLLM config and what it includes."""
     complete = tuple(sorted(env.items()))
     digest = sha256(json.dumps([python, config, texts, complete, auth, version]).encode()).hexdigest()
-    return Birth(python, config, complete, digest, auth, version, sha256("\0".join(texts).encode()).hexdigest())
+    return Birth(python, config, complete, digest, auth, version, sha256("\0".join(texts).encode()).hexdigest(), texts[0])
 
 
 def own_key(secret: Mapping[str, str], proxy: ProxySettings) -> str | None:

@@ -74,7 +74,7 @@ async def audition(home: Home, plan: Plan, model: str) -> str | None:
     """Say why a worker of *plan* does not answer for *model*, with its last words; None when it does."""
     with _unused_port() as listener, tempfile.TemporaryFile() as file:
         output = Output(file.fileno(), Secrets().plus(plan.secrets))
-        spawn = Spawner(listener, home.folder, lambda _: output, lambda *_: None, lambda _: None)
+        spawn = Spawner(listener, home.folder, home.keep_config, lambda _: output, lambda *_: None, lambda _: None)
         seconds = plan.settings.proxy.start_timeout
         try:
             async with spawn(NUMBER, plan) as child:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from importlib.resources import files
 from pathlib import Path
 
-from ccproxy_supervisor.deploy.litellm import Say
+import anyio
+import yaml
 
-FILES = ("supervisor.yaml", "config.yaml")
+from ccproxy_supervisor.core.answer import Answer
+from ccproxy_supervisor.core.ollama import read_models
+from ccproxy_supervisor.deploy.litellm import Say
+from ccproxy_supervisor.edge.fetch import fetch
+
+FILES = ("supervisor.yaml", "config.yaml", "echo.py")
+OLLAMA = "http://127.0.0.1:11434"
 FOLDERS = ("", "logs", "run", "venvs")
 
 
@@ -24,8 +32,27 @@ def prepare(home: Path, say: Say) -> None:
             say(f"closed {folder} to other users")
     for name in FILES:
         if not os.path.lexists(home / name):
-            _write(home / name, (files("ccproxy_supervisor") / "data" / "config" / name).read_bytes())
-            say(f"wrote {home / name}")
+            default = (files("ccproxy_supervisor") / "data" / "config" / name).read_text()
+            added = anyio.run(ollama_models) if name == "config.yaml" else ""
+            _write(home / name, (default + added).encode())
+            say(f"wrote {home / name}" + (" with Ollama's models" if added else ""))
+
+
+async def ollama_models(url: str = OLLAMA) -> str:
+    """Return entries for the `model_list` that ends LiteLLM's config: what the Ollama beside us has, if it answers."""
+    answer = await fetch(f"{url}/api/tags", timeout=2)
+    try:
+        names = read_models(answer.body) if isinstance(answer, Answer) else ()
+    except ValueError:
+        return ""
+    entries = [
+        {
+            "model_name": name.removesuffix(":latest"),
+            "litellm_params": {"model": f"ollama_chat/{name}", "api_base": url},
+        }
+        for name in names
+    ]
+    return "\n" + textwrap.indent(yaml.safe_dump(entries, sort_keys=False), "  ") if entries else ""
 
 
 def _write(path: Path, data: bytes) -> None:

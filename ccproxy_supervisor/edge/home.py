@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from glob import escape, glob
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ccproxy_supervisor.core.envfile import parse_env
 from ccproxy_supervisor.core.faults import ConfigError, Fault
-from ccproxy_supervisor.core.litellm import LiteLLMConfig, parse_litellm
-from ccproxy_supervisor.core.plan import Plan, birth, own_key, secrets, worker_env
-from ccproxy_supervisor.core.settings import ProxySettings, Settings, examine
+
+if TYPE_CHECKING:  # pydantic takes 0.3 s: who only asks where things are must not wait for it
+    from ccproxy_supervisor.core.litellm import LiteLLMConfig
+    from ccproxy_supervisor.core.plan import Birth, Plan
+    from ccproxy_supervisor.core.settings import ProxySettings, Settings
 
 SETTINGS = "supervisor.yaml"
 _LARGEST_FILE = 1 << 20
@@ -60,11 +63,13 @@ class Home:
         return self.run / f"w{number}.sock"
 
     def prepare(self, settings: Settings) -> tuple[Fault, ...]:
-        """Make the folders that are missing; returns those that cannot be made."""
+        """Make the folders that are missing and close those that are ours to others; returns what cannot be done."""
         faults = []
         for folder in (self.run, self.path(settings.admin.socket).parent, self.path(settings.logs.directory)):
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if folder.is_relative_to(self.folder) and folder != self.folder:
+                    folder.chmod(0o700)
             except OSError as error:
                 faults.append(Fault(self.shown(folder), f"cannot make the folder: {error.strerror}"))
         return tuple(faults)
@@ -78,6 +83,36 @@ class Home:
             with contextlib.suppress(OSError):
                 faults += self._exposed(path, path.stat(), 0o700 if path in folders else 0o600)
         return faults
+
+    def writable_by_others(self) -> list[Fault]:
+        """Find whether others could put their own configuration or programs in place of ours."""
+        with contextlib.suppress(OSError):
+            found = self.folder.stat()
+            if found.st_mode & 0o022 or found.st_uid != os.geteuid():
+                return self._exposed(self.folder, found, 0o700)
+        return []
+
+    def keep_config(self, birth: Birth) -> str:
+        """Return a copy of LiteLLM's config as it was checked, for workers to read: an edit that was never reloaded
+        must not reach a worker that is restarted. Beside the original, whose includes and handlers it names."""
+        original = Path(birth.config)
+        copy = original.with_name(f".{original.stem}.{birth.config_digest[:16]}{original.suffix}")
+        draft = copy.with_name(f"{copy.name}.{os.getpid()}.new")
+        try:
+            if not copy.exists():
+                with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+                    file.write(birth.config_text)
+                draft.rename(copy)
+        except OSError:
+            return birth.config  # a full disk: better the file as it is than no worker
+        return str(copy)
+
+    def forget_configs(self, birth: Birth) -> None:
+        """Remove the copies of other configurations than *birth*'s."""
+        original, kept = Path(birth.config), self.keep_config(birth)
+        for copy in original.parent.glob(f".{escape(original.stem)}.{'[0-9a-f]' * 16}{escape(original.suffix)}*"):
+            if str(copy) != kept:
+                copy.unlink(missing_ok=True)
 
     def _exposed(self, path: Path, found: os.stat_result, mode: int) -> list[Fault]:
         name = self.shown(path)
@@ -162,12 +197,15 @@ class Home:
 
         *interpreter* stands in for the one that `proxy.python` names.
         """
+        from ccproxy_supervisor.core.litellm import LiteLLMConfig
+        from ccproxy_supervisor.core.plan import Plan, birth, own_key, secrets, worker_env
+        from ccproxy_supervisor.core.settings import examine
+
         settings, found = examine(self.read(self.settings_file), self.shown(self.settings_file))
         if settings is None or any(fault.path.startswith("proxy") for fault in found):
             raise ConfigError(found)  # which other files to read is not known
-        faults, proxy, config = list(found), settings.proxy, self.path(settings.proxy.config)
-        faults += self._long_sockets(settings)
-        faults += self.check_permissions(settings)
+        proxy, config = settings.proxy, self.path(settings.proxy.config)
+        faults = [*found, *self._long_sockets(settings), *self.writable_by_others()]
         secret: dict[str, str] | None = None
         with _gathered(faults):
             secret = self._env_file(proxy)
@@ -189,6 +227,7 @@ class Home:
 
     def _litellm(self, config: Path, env: Mapping[str, str] | None, auth: str, texts: list[str]) -> LiteLLMConfig:
         """Read LiteLLM's config and all it includes; their *texts* are collected."""
+        from ccproxy_supervisor.core.litellm import parse_litellm
 
         def include(source: str, name: str) -> tuple[str, str]:
             path = Path(os.path.abspath(self.path(source).parent / name))

@@ -16,7 +16,7 @@ import psutil
 from anyio.abc import Process
 
 from ccproxy_supervisor.core.model import Child, SpawnError, Usage
-from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.core.plan import CONFIG, Birth, Plan
 
 LAUNCHER = Path(__file__).parents[1] / "launcher.py"
 LAST_WORDS = 0.2  # seconds to wait for what a dead worker's pipes still hold; a grandchild may keep them open
@@ -94,10 +94,10 @@ class Spawner:
     """Starts workers on the shared listener. *enrol* hears of every process and of its end, for the next supervisor."""
 
     def __init__(
-        self, listener: socket.socket, home: Path, capture: Callable[[str], Capture],
+        self, listener: socket.socket, home: Path, config: Callable[[Birth], str], capture: Callable[[str], Capture],
         enrol: Callable[[int, psutil.Process | None, str], None], leave: Callable[[int], None],
     ) -> None:  # fmt: skip
-        self._listener, self._home, self._capture = listener, home, capture
+        self._listener, self._home, self._config, self._capture = listener, home, config, capture
         self._enrol, self._leave = enrol, leave
 
     def uds(self, number: int) -> str:
@@ -138,7 +138,7 @@ class Spawner:
         try:
             return await anyio.open_process(
                 command, stdin=subprocess.DEVNULL, stdout=fds["stdout"], stderr=fds["stderr"], cwd=self._home,
-                env=dict(birth.env), pass_fds=tuple(passed.values()), start_new_session=True,
+                env={**dict(birth.env), CONFIG: self._config(birth)}, pass_fds=tuple(passed.values()), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             raise SpawnError(f"cannot start {birth.python}: {error.strerror}") from error

@@ -29,10 +29,12 @@ def test_every_section_that_is_not_plain_is_explained():
     assert explained > 40
 
 
-def test_the_shipped_litellm_config_has_a_model_that_needs_nothing():
+def test_the_shipped_litellm_config_has_models_that_need_nothing():
     config = parse_litellm((CONFIG / "config.yaml").read_text(), {})
 
-    assert [(model.name, model.mock, model.ollama) for model in config.models] == [("echo", True, None)]
+    told = [(model.name, model.mock, model.ollama) for model in config.models]
+    assert told == [("echo", False, None), ("mock", True, None)]
+    assert (CONFIG / "echo.py").is_file()
     assert config.warnings == ()
 
 
@@ -44,7 +46,7 @@ def test_the_examples_in_the_shipped_litellm_config_work():
 
     config = parse_litellm(whole, {"OPENAI_API_KEY": "x"}, auth="master-key")
 
-    assert len(config.models) == 1 + text.count(EXAMPLE) > 3
+    assert len(config.models) == 2 + text.count(EXAMPLE) > 4
     assert [model.ollama for model in config.models if model.ollama] == ["llama3.2", "qwen3-coder:30b"]
     assert config.warnings == ()
 

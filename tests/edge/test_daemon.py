@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import psutil
@@ -126,6 +127,26 @@ def test_a_reload_that_cannot_start_keeps_the_old_worker(daemon):
     assert "status 3" in report["detail"]
     assert "stub: told to fail" in report["detail"]
     assert daemon.pids() == before
+
+
+def test_an_edit_that_was_never_reloaded_reaches_no_restarted_worker(daemon):
+    daemon.start()
+    daemon.write("config.yaml", "model_list: broken")
+    os.kill(daemon.pids()[0], signal.SIGKILL)
+
+    config = Path(daemon.get("/env").json()["CONFIG_FILE_PATH"])
+    assert "hello from echo" in config.read_text()
+    assert config.parent == daemon.folder
+
+
+def test_copies_of_old_configurations_are_removed(daemon):
+    daemon.start()
+    daemon.write("config.yaml", (daemon.folder / "config.yaml").read_text() + "# changed\n")
+    assert daemon.order("/reload")["changes"] == [f"{daemon.folder}/config.yaml changed"]
+
+    (copy,) = daemon.folder.glob(".config.*.yaml")
+    assert copy.read_text().endswith("# changed\n")
+    assert oct(copy.stat().st_mode)[-3:] == "600"
 
 
 def test_sighup_reloads_and_a_bad_file_is_refused_by_name(daemon):
