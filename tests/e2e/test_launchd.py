@@ -12,17 +12,19 @@ import fake_launchctl
 import httpx
 import psutil
 import pytest
-from daemon import Daemon
+from daemon import ROOT, Daemon
 from raw_client import answer, request
 
 LABEL = "test.ccproxy"
+LITELLM = ROOT / ".cache/home/venv/bin/python"
+pytestmark = pytest.mark.real
 
 
 class Service:
     """A home of the stub, and the command line with the fake launchctl first on its PATH."""
 
-    def __init__(self, tmp_path, **settings):
-        self.daemon = Daemon(health={"interval": "200ms", "timeout": "500ms"}, **settings)
+    def __init__(self, tmp_path, python=None):
+        self.daemon = Daemon(python, proxy={"hold": "60s"}, health={"interval": "500ms", "timeout": "1s"})
         self.variables = fake_launchctl.put_on_path(tmp_path / "launchd")
         self.env = os.environ | self.variables | {"HOME": str(tmp_path)}
         self.plist = tmp_path / f"Library/LaunchAgents/{LABEL}.plist"
@@ -160,3 +162,21 @@ def test_what_the_supervisor_says_before_it_can_log_is_kept_and_bounded(service)
     assert service.typed("install").returncode == 0
 
     assert last_words.stat().st_size <= 1 << 16
+
+
+@pytest.mark.skipif(not LITELLM.exists(), reason="no LiteLLM; run: make litellm")
+def test_with_the_real_litellm_and_launchd_s_socket_a_killed_supervisor_costs_no_answer(tmp_path):
+    service = Service(tmp_path, str(LITELLM))
+    try:
+        done = service.typed("install", "--socket")
+        assert done.returncode == 0, done.stdout + done.stderr
+        os.kill(service.daemon.status()["pid"], signal.SIGKILL)
+        assert psutil.wait_procs(service.inhabitants(), 10)[1] == []
+        message = {"model": "echo", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+        answered = httpx.post(f"{service.daemon.url}/v1/messages", json=message, timeout=60)
+
+        assert answered.json()["content"][0]["text"].startswith("hello from echo")
+        assert service.typed("uninstall").returncode == 0
+        assert service.inhabitants() == []
+    finally:
+        service.close()

@@ -14,14 +14,16 @@ from daemon import Daemon
 from raw_client import answer, request
 
 ACTIVATE = shutil.which("systemd-socket-activate")
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(ACTIVATE is None, reason="no systemd-socket-activate (Debian: systemd)"),
+]
 #: What systemd does, in a line: keep the socket, name the new process in LISTEN_PID, start it again when it ends.
 KEEP_ALIVE = 'while :; do sh -c \'LISTEN_PID=$$ exec "$@"\' sh "$@"; done'
 
 
 @pytest.fixture
 def activated():
-    if ACTIVATE is None:
-        pytest.fail("this test needs systemd-socket-activate, of Debian's package systemd")
     quick = {"interval": "200ms", "timeout": "500ms"}
     with Daemon(health=quick) as daemon, (daemon.folder / "said.txt").open("ab") as said:
         run = [sys.executable, "-m", "ccproxy_supervisor", "run", "--config", str(daemon.home.settings_file)]
