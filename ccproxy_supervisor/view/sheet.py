@@ -1,0 +1,129 @@
+"""The status document as lines and tables of words, each with its tone; how they look is for others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ccproxy_supervisor.core.incident import spell
+from ccproxy_supervisor.view.words import ago, memory, printable
+
+GOOD, BUSY, BAD, DIM, NONE = "good", "busy", "bad", "dim", ""
+TONES = {
+    "healthy": GOOD, "degraded": BUSY, "unhealthy": BAD, "starting": BUSY, "stopping": BUSY,
+    "serving": GOOD, "standby": NONE, "draining": BUSY, "backoff": BAD, "gone": BAD,
+    "applied": GOOD, "rolled": GOOD, "unchanged": NONE, "refused": BAD, "failed": BAD,
+}  # fmt: skip
+
+
+#: Keys of the document that are different every time it is asked for.
+RESTLESS = frozenset({"uptime", "memory", "memory_growth", "cpu", "backoff", "checked", "history"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    text: str
+    tone: str = NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table; the last column takes what room is left."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """*facts* are (label, value); some stand above the *grids*, some below."""
+
+    head: tuple[tuple[str, Cell], ...]
+    grids: tuple[Grid, ...]
+    foot: tuple[tuple[str, Cell], ...]
+
+
+def sheet(document: Mapping[str, Any], now: float) -> Sheet:
+    listen, litellm = document["listen"], document.get("litellm")
+    state, serving = document["status"], document.get("serving", 0)
+    port = f"[{listen['host']}]" if ":" in listen["host"] else listen["host"]
+    daemon = f"up {spell(document['uptime'])}, pid {document['pid']}, version {document['version']}"
+    head = [
+        ("status", _cell(state, TONES.get(state, NONE))),
+        ("daemon", _cell(f"{daemon}, {document['home']}")),
+        ("serves", _cell(f"{port}:{listen['port']}, {serving} of {_slots(document)}, generation {document['generation']}")),
+        ("litellm", _cell(litellm or "unknown version")),
+    ]  # fmt: skip
+    if detail := document.get("detail"):
+        head.insert(1, ("detail", _cell(detail, BAD)))
+    foot = [("ollama", _ollama(document.get("ollama"))), ("reload", _reload(document.get("reload"), now))]
+    if incident := document.get("last_incident"):
+        at, _, told = incident.partition(" ")
+        foot.append(("incident", _cell(f"{ago(at, now)}: {told}")))
+    return Sheet(tuple(head), (_workers(document, now), _models(document, now)), tuple(foot))
+
+
+def gist(value: Any) -> Any:
+    """What of the document only changes when something happened."""
+    if isinstance(value, Mapping):
+        return {key: gist(item) for key, item in value.items() if key not in RESTLESS}
+    return [gist(item) for item in value] if isinstance(value, list) else value
+
+
+def _cell(text: object, tone: str = NONE) -> Cell:
+    return Cell(printable("-" if text is None else str(text)), tone)
+
+
+def _slots(document: Mapping[str, Any]) -> str:
+    count = sum(row["slot"] is not None for row in document["workers"])
+    return f"{count} worker{'' if count == 1 else 's'} serving"
+
+
+def _workers(document: Mapping[str, Any], now: float) -> Grid:
+    columns = ("SLOT", "STATE", "PID", "GEN", "UPTIME", "RESTARTS", "MEMORY", "CPU", "LAST ENDING")
+    return Grid(columns, tuple(_worker(row, now) for row in document["workers"]))
+
+
+def _worker(row: Mapping[str, Any], now: float) -> tuple[Cell, ...]:
+    state, ending, cpu, wait = row["state"], row.get("last_ending"), row.get("cpu"), row.get("backoff")
+    last = f"{ending.get('told') or ending['cause']}, {ago(ending['at'], now)}" if ending else None
+    return (
+        _cell(row["slot"]),
+        _cell(state if wait is None else f"{state} {spell(wait)}", TONES.get(state, NONE)),
+        _cell(row.get("pid")),
+        _cell(row["generation"]),
+        _cell(spell(row["uptime"]) if row.get("uptime") else None),
+        _cell(row.get("restarts")),
+        _cell(memory(row.get("memory"), row.get("memory_growth"))),
+        _cell(None if cpu is None else f"{cpu:.0%}"),
+        _cell(last),
+    )
+
+
+def _models(document: Mapping[str, Any], now: float) -> Grid:
+    words = {True: ("healthy", GOOD), False: ("unhealthy", BAD), None: ("not asked", DIM)}
+    rows = (
+        (_cell(model["name"]), _cell(*words[model["healthy"]]), _cell(ago(model["checked"], now)),
+         _cell(model.get("detail") or None))
+        for model in document["models"]
+    )  # fmt: skip
+    return Grid(("MODEL", "HEALTH", "CHECKED", "DETAIL"), tuple(rows))
+
+
+def _ollama(ollama: Mapping[str, Any] | None) -> Cell:
+    if ollama is None:
+        return Cell("not watched", DIM)
+    if not ollama["up"]:
+        return _cell(f"down: {ollama.get('detail') or 'no answer'}", BAD)
+    lists = [(key, ollama[key]) for key in ("models", "loaded", "missing") if ollama[key]]
+    words = [f"up, version {ollama['version']}", *(f"{key}: {', '.join(names)}" for key, names in lists)]
+    return _cell("; ".join(words), BUSY if ollama["missing"] else GOOD)
+
+
+def _reload(report: Mapping[str, Any] | None, now: float) -> Cell:
+    if report is None:
+        return Cell("none yet", DIM)
+    by = f" by {report['by']}" if report.get("by") else ""
+    text = f"{report['result']} {ago(report['at'], now)}{by}: {report['detail']}"
+    return _cell(text, TONES.get(report["result"], NONE))

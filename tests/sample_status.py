@@ -1,0 +1,79 @@
+"""A `/status` document as the daemon makes it, on a day on which a lot happened."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ccproxy_supervisor.core import status
+from ccproxy_supervisor.core.history import History
+from ccproxy_supervisor.core.model import Cause, Ending, OllamaStatus, Reloaded, State, Status, Transition, Usage
+from ccproxy_supervisor.core.status import ModelView, WorkerView
+
+NOW = datetime(2026, 11, 23, 20, 0, tzinfo=UTC).timestamp()
+HOUR = 3600.0
+MIB = 1 << 20
+
+KILLED = Ending(
+    Cause.EXITED, 2 * HOUR, NOW - 3 * HOUR, -9,
+    output=("INFO:     Application startup complete.", "Traceback (most recent call last):", "MemoryError"),
+)  # fmt: skip
+ENDINGS = (
+    Transition(1, 0, 1, State.SERVING, State.GONE, ending=Ending(Cause.EXITED, 9 * HOUR, NOW - 11 * HOUR, 1)),
+    Transition(2, 0, 1, State.DRAINING, State.GONE, ending=Ending(Cause.RELOAD, 6 * HOUR, NOW - 5 * HOUR, 0)),
+    Transition(4, 1, 2, State.DRAINING, State.GONE, ending=Ending(Cause.UNRESPONSIVE, 1 * HOUR, NOW - 4 * HOUR, -9)),
+    Transition(3, 0, 2, State.SERVING, State.GONE, ending=KILLED),
+)
+STATES = (  # hours ago, service, slot 0, slot 1
+    (20, "starting", "starting", "starting"),
+    (19.97, "healthy", "serving", "serving"),
+    (11, "unhealthy", "backoff", "backoff"),
+    (10.6, "healthy", "serving", "serving"),
+    (4.2, "degraded", "serving", "backoff"),
+    (3.8, "healthy", "serving", "serving"),
+    (3, "degraded", "starting", "serving"),
+    (2.9, "healthy", "serving", "serving"),
+    (0.4, "degraded", "serving", "serving"),
+)
+
+
+def history(now: float = NOW) -> History:
+    """The day before *now*."""
+    kept = History()
+    for hours, service, *slots in STATES:
+        kept.observe(now - hours * HOUR, service, dict(enumerate(slots)))
+    for moved in ENDINGS:
+        ending = moved.ending
+        assert ending is not None
+        kept.ended(moved, Ending(ending.cause, ending.uptime, now - (NOW - ending.at), ending.status))
+    return kept
+
+
+def document(now: float = NOW, **changes: Any) -> dict[str, Any]:
+    """Everything there can be, as of *now*; *changes* replace keys."""
+    killed = Ending(KILLED.cause, KILLED.uptime, now - 3 * HOUR, KILLED.status, output=KILLED.output)
+    views = [
+        (WorkerView(0, State.SERVING, 5, 5731, 3, 2.9 * HOUR, 2, last_ending=killed), 391 * MIB, 0.42, 14.0 * MIB),
+        (WorkerView(1, State.SERVING, 6, 5764, 3, 3.8 * HOUR, 1), 373 * MIB, 0.08, None),
+        (WorkerView(None, State.STANDBY, 7, 5790, 3, 2.8 * HOUR), 352 * MIB, 0.0, None),
+    ]
+    rows = [status.worker(view, Usage(used, 812.0, 31, 9), cpu, growth) for view, used, cpu, growth in views]
+    seen = [
+        ModelView("echo", healthy=True, checked=now - 41),
+        ModelView("llama3.2", healthy=True, checked=now - 130),
+        ModelView("qwen3-coder", healthy=False, checked=now - 95, detail="model 'qwen3-coder:30b' not found"),
+        ModelView("claude-fallback"),
+    ]
+    ollama = OllamaStatus(
+        up=True, version="0.12.3", models=("llama3.2:3b", "nomic-embed-text:latest"), loaded=("llama3.2:3b",),
+        missing=("qwen3-coder:30b",),
+    )  # fmt: skip
+    report = Reloaded("rolled", "proxy.drain_timeout 30s -> 45s; generation 3", "SIGHUP", ("proxy.drain_timeout",))
+    return {
+        "status": str(Status.DEGRADED), "uptime": 20 * HOUR, "version": "0.1.0", "pid": 41, "home": "/Users/eva/ccproxy",
+        "generation": 3, "listen": {"host": "127.0.0.1", "port": 8081}, "serving": 2, "workers": rows,
+        "models": [status.model(view) | {"upstream": f"ollama/{view.name}"} for view in seen],
+        "ollama": status.ollama(ollama), "reload": status.reload(report, now - 5 * HOUR), "litellm": "1.106.2",
+        "history": history(now).document(now), "detail": "",
+        "last_incident": f"{status.stamp(now - 3 * HOUR)} Worker 3 in slot 0 was killed by SIGKILL after 2 h.",
+    } | changes  # fmt: skip
