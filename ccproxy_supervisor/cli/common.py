@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.edge.home import Home, locate
 
 NOT_RUNNING = 3
@@ -54,16 +55,20 @@ class Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def control_socket(home: Home) -> Path:
-    """Find it without trusting the settings to be in order: a broken file must not hide a running daemon."""
-    from ccproxy_supervisor.core.faults import ConfigError
-    from ccproxy_supervisor.core.settings import Settings, parse
+def glimpse(home: Home, section: str, key: str, default: str) -> Path:
+    """Find a path among the settings without checking them: a broken file must not hide a running daemon, and
+    checking takes longer than all the rest of a command."""
+    import yaml
 
     try:
-        settings = parse(home.read(home.settings_file))
-    except ConfigError:
-        settings = Settings()
-    return home.path(settings.admin.socket)
+        value = yaml.safe_load(home.read(home.settings_file))[section][key]
+    except (ConfigError, yaml.YAMLError, LookupError, TypeError, RecursionError):
+        value = default
+    return home.path(value if isinstance(value, str) else default)
+
+
+def control_socket(home: Home) -> Path:
+    return glimpse(home, "admin", "socket", "run/control.sock")
 
 
 def ask(
