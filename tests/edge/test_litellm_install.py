@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from wheels import unpack
+
+from ccproxy_supervisor.deploy import litellm, locks
+from ccproxy_supervisor.deploy.advisories import advisories
+from ccproxy_supervisor.deploy.environments import Environment, Environments, broken_interpreter, in_use
+from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
+from ccproxy_supervisor.deploy.pip import _reason
+from ccproxy_supervisor.edge import upgrades
+
+LOCK = "litellm==1.2.3 \\\n    --hash=sha256:00\n"
+
+
+@pytest.fixture
+def environments(tmp_path):
+    environments = Environments(tmp_path)
+    environments.folder.mkdir()
+    return environments
+
+
+def installed(environments, version="1.2.3", more=None, said=None):
+    def fill(python, lock):
+        assert lock.read_text() == LOCK
+        unpack(python.parent.parent, version, more)
+
+    return litellm.install(environments, "1.2.3", LOCK, fill, [].append if said is None else said.append)
+
+
+def made(environments, name, complete=True):
+    """A folder that counts as an environment, without the cost of one."""
+    environment = Environment(environments.folder / name)
+    (environment.path / "bin").mkdir(parents=True)
+    environment.python.symlink_to(sys.executable)
+    if complete:
+        environment.stamp.write_text(LOCK)
+    return environment
+
+
+def test_an_installation_is_complete_inspected_and_keeps_its_lock(environments):
+    said = []
+
+    new = installed(environments, said=said)
+
+    assert new.path == environments.folder / "1.2.3"
+    assert new.complete
+    assert new.stamp.read_text() == LOCK
+    assert new.broken is None
+    assert not (new.path / "bin" / "pip").exists()
+    assert said == [
+        f"LiteLLM 1.2.3: installing 1 packages into {new.path}",
+        "LiteLLM 1.2.3: inspecting what was installed",
+    ]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), InstallError("no network")])
+def test_a_failed_installation_leaves_nothing(environments, error):
+    def fill(python, lock):
+        unpack(python.parent.parent, "1.2.3")
+        raise error
+
+    with pytest.raises(InstallError, match=r"No space left on device; nothing was kept|no network"):
+        litellm.install(environments, "1.2.3", LOCK, fill, print)
+
+    assert os.listdir(environments.folder) == []
+
+
+def test_an_interrupted_installation_is_no_environment_and_is_removed_by_the_next(environments):
+    unpack(made(environments, "1.2.3", complete=False).path, "1.2.3")
+    assert environments.find("1.2.3") is None
+
+    new = installed(environments)
+
+    assert environments.all() == [new]
+
+
+def test_code_that_would_run_at_start_is_refused_and_removed(environments):
+    with pytest.raises(
+        RefusedError, match=r"refused LiteLLM 1\.2\.3: litellm_init\.pth would run code .* none of it was run"
+    ):
+        installed(environments, more={"litellm_init.pth": b"import os\n"})
+
+    assert environments.all() == []
+
+
+def test_another_version_than_the_lock_promised_is_refused(environments):
+    with pytest.raises(InstallError, match=r"cannot install LiteLLM 1\.2\.3: the environment has 6\.6\.6"):
+        installed(environments, version="6.6.6")
+
+
+def test_too_little_space_is_told_before_anything_is_downloaded(environments, monkeypatch):
+    monkeypatch.setattr(litellm.shutil, "disk_usage", lambda _: SimpleNamespace(free=700_000_000))
+
+    with pytest.raises(InstallError, match=r"0\.7 GB free at .*, 1\.5 GB needed"):
+        litellm.install(environments, "1.2.3", LOCK, lambda *_: pytest.fail("downloaded"), print)
+
+
+def test_a_version_that_is_built_again_gets_a_folder_of_its_own(environments):
+    made(environments, "1.2.3")
+    made(environments, "1.2.3-2")
+
+    again = environments.fresh("1.2.3")
+
+    assert again.path.name == "1.2.3-3"
+    assert again.version == "1.2.3"
+
+
+def test_switching_remembers_the_way_back(environments):
+    old, new = made(environments, "1.0.0"), made(environments, "1.2.3")
+    environments.switch(old)
+    assert (environments.current, environments.previous) == (old, None)
+
+    environments.switch(new)
+
+    assert (environments.current, environments.previous) == (new, old)
+    assert os.readlink(environments.link) == "venvs/1.2.3"
+
+
+def test_the_same_version_built_again_is_no_way_back(environments):
+    old, new, again = (made(environments, name) for name in ("1.0.0", "1.2.3", "1.2.3-2"))
+    for environment in (old, new, again):
+        environments.switch(environment)
+
+    assert (environments.current, environments.previous) == (again, old)
+
+
+def test_restoring_undoes_a_switch(environments):
+    old, new = made(environments, "1.0.0"), made(environments, "1.2.3")
+    environments.switch(old)
+    before = environments.places()
+    environments.switch(new)
+
+    environments.restore(before)
+
+    assert (environments.current, environments.previous) == (old, None)
+
+
+def test_pruning_keeps_the_one_in_use_the_one_before_and_what_still_runs(environments):
+    older, old, new, running = (made(environments, name) for name in ("1.0.0", "1.1.0", "1.2.3", "0.9.0"))
+    for environment in (older, old, new):
+        environments.switch(environment)
+    command = [str(running.python.resolve()), "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen([str(running.python), *command[1:]], stdin=subprocess.PIPE) as process:
+        assert in_use(running)
+        assert environments.prune(2) == [older]
+        process.stdin.close()
+
+    assert environments.prune(2) == [running]
+    assert {each.path.name for each in environments.all()} == {"1.1.0", "1.2.3"}
+    assert environments.prune(1) == [old]
+    assert environments.all() == [new]
+
+
+def test_a_second_change_waits_for_the_first_and_for_its_orphans(environments):
+    waited = []
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    with environments.lock(lambda: None) as inherited:
+        orphan = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[inherited]
+        )
+        orphan.stdout.readline()
+
+    def wait():
+        waited.append(True)
+        orphan.send_signal(signal.SIGKILL)
+        orphan.communicate()
+
+    with environments.lock(wait):
+        assert waited == [True]
+
+
+def test_an_interpreter_that_is_gone_is_named(tmp_path):
+    (tmp_path / "bin").mkdir()
+    assert broken_interpreter(tmp_path) == f"cannot run {tmp_path}/bin/python: it is gone"
+
+    (tmp_path / "bin" / "python").symlink_to("python3")
+    (tmp_path / "bin" / "python3").symlink_to("/opt/homebrew/Cellar/python@3.12/3.12.1/bin/python3.12")
+
+    gone = "/opt/homebrew/Cellar/python@3.12/3.12.1/bin/python3.12"
+    assert broken_interpreter(tmp_path) == f"cannot run {tmp_path}/bin/python: it links to {gone}, which is gone"
+
+
+def test_an_interpreter_whose_home_is_gone_is_named(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text("")
+    (tmp_path / "pyvenv.cfg").write_text("home = /opt/gone/bin\nversion = 3.12.1\n")
+
+    assert (
+        broken_interpreter(tmp_path)
+        == f"cannot run {tmp_path}/bin/python: it was made from /opt/gone/bin, which is gone"
+    )
+
+
+def test_an_interpreter_that_became_another_version_is_named(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "lib" / "python3.10" / "site-packages").mkdir(parents=True)
+    (tmp_path / "other" / "python3.12").mkdir(parents=True)
+    (tmp_path / "bin" / "python").symlink_to(tmp_path / "other" / "python3.12")
+
+    assert (
+        broken_interpreter(tmp_path) == f"{tmp_path}/bin/python is python3.12 now, and its packages are for python3.10"
+    )
+
+
+def test_the_shipped_lock_is_of_the_pinned_version_and_hashed_throughout():
+    lock = locks.shipped(upgrades.pinned())
+    packages = [line for line in lock.splitlines() if "==" in line and not line.startswith(" ")]
+
+    assert locks.pins(lock)["litellm"] == upgrades.pinned()
+    assert lock.count("--hash=sha256:") >= len(packages) > 100
+    assert locks.fits(lock)
+    assert "://" not in lock
+    assert locks.shipped("0.0.1") is None
+
+
+def test_the_shipped_version_is_neither_malicious_nor_known_to_be_vulnerable():
+    assert advisories().denied(upgrades.pinned()) is None
+    assert advisories().known(upgrades.pinned()) == []
+
+
+def test_a_lock_is_made_from_what_pip_resolved():
+    item = {
+        "metadata": {"name": "LiteLLM_Extra", "version": "2"},
+        "download_info": {"archive_info": {"hashes": {"sha256": "ab"}}},
+    }
+
+    lock = locks.from_report({"install": [item]})
+
+    assert lock.endswith("\nlitellm-extra==2 --hash=sha256:ab\n")
+    assert locks.pins(lock) == {"litellm-extra": "2"}
+    assert locks.fits(lock)
+    assert not locks.fits("# for cpython-27 on amiga\nlitellm==1 --hash=sha256:ab\n")
+
+
+def test_markers_decide_what_a_lock_installs_here():
+    lock = (
+        "a==1 ; python_version < '3' \\\n    --hash=sha256:00\nb==2 ; python_version >= '3' \\\n    --hash=sha256:00\n"
+    )
+
+    assert locks.pins(lock) == {"b": "2"}
+
+
+def test_changes_name_litellm_first():
+    before, after = (
+        {"a": "1", "gone": "1", "litellm": "1", "same": "1"},
+        {"a": "2", "litellm": "2", "new": "1", "same": "1"},
+    )
+
+    assert list(locks.changes(before, after)) == [
+        ("litellm", "1", "2"),
+        ("a", "1", "2"),
+        ("gone", "1", ""),
+        ("new", "", "1"),
+    ]
+
+
+@pytest.mark.parametrize("version", ["1.82.7", "1.82.8", "1.82.7.0", "9.9.0"])
+def test_a_denied_version_is_denied_however_it_is_spelled(version):
+    assert advisories(["9.9"]).denied(version)
+
+
+@pytest.mark.parametrize("version", ["1.82.6", "1.83.0", "1.82.70", "1.106.2"])
+def test_other_versions_are_not_denied(version):
+    assert advisories().denied(version) is None
+
+
+def test_vulnerable_ranges_end_where_they_were_mended():
+    known = advisories()
+
+    assert any("CVE-2026-49468" in about for about in known.known("1.83.99"))
+    assert known.known("1.84.0") == []
+    assert any("CVE-2026-42208" in about for about in known.known("1.81.16"))
+    assert not any("CVE-2026-42208" in about for about in known.known("1.81.15"))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            [
+                "WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError(': /simple/litellm/",
+                "ERROR: Could not find a version that satisfies the requirement litellm==1.2.3 (from versions: none)",
+                "ERROR: No matching distribution found for litellm==1.2.3",
+            ],
+            "the package index does not answer; is there a network?",
+        ),
+        (
+            ["ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"],
+            "the disk is full",
+        ),
+        (
+            ["ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you have updated…"],
+            "a package is not the one that the lock names (its hash differs); it was not installed",
+        ),
+        (
+            [
+                "ERROR: Ignored the following yanked versions: 1",
+                "ERROR: No matching distribution found for litellm==9.9",
+            ],
+            "No matching distribution found for litellm==9.9",
+        ),
+        ([], "pip ended without a reason ()"),
+    ],
+)
+def test_the_reason_is_one_a_person_can_act_on(said, reason):
+    assert _reason(said) == reason
+
+
+def test_the_note_of_the_last_change_comes_back_and_rubbish_is_no_note(tmp_path):
+    note = upgrades.Upgrade("upgrade", "failed", 1.0, 2.0, "1.2.3", "1.0.0", "why")
+    upgrades.write(tmp_path, note)
+
+    assert upgrades.read(tmp_path) == note
+    assert oct((tmp_path / "upgrade.json").stat().st_mode)[-3:] == "600"
+
+    (tmp_path / "upgrade.json").write_text("[")
+    assert upgrades.read(tmp_path) is None
+
+
+def test_pip_is_condensed_to_how_far_it_is():
+    shown = []
+    told = litellm.Condensed(2, lambda *state: shown.append(state))
+
+    for line in (
+        "Looking in links: /x",
+        "Collecting a==1 (from -r lock (line 1))",
+        "  Downloading a-1-py3-none-any.whl (3 kB)",
+        "Processing /opt/b-2-py3-none-any.whl (from -r lock (line 3))",
+        "Installing collected packages: a, b",
+    ):
+        told(line)
+
+    assert shown == [(1, 2, "a==1"), (2, 2, "b-2-py3-none-any.whl"), (2, 2, "unpacking")]

@@ -1,0 +1,61 @@
+"""A home on one version of LiteLLM, and what an upgrade to another does to it; pip, canary and daemon are stand-ins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wheels import unpack
+
+from ccproxy_supervisor.deploy import locks
+from ccproxy_supervisor.deploy.advisories import advisories
+from ccproxy_supervisor.deploy.environments import Environments
+from ccproxy_supervisor.deploy.errors import InstallError
+from ccproxy_supervisor.deploy.upgrade import Hands, Target, Upgrader
+
+OLD, NEW = "2.0.0", "2.1.0"
+
+
+def lock_of(version):
+    return f"litellm=={version} --hash=sha256:00\n"
+
+
+def fill(python, lock):
+    unpack(python.parent.parent, locks.pins(lock.read_text())["litellm"])
+
+
+@dataclass
+class World:
+    """*fails* names the hand that does not work."""
+
+    home: Path
+    fails: str = ""
+    agrees: bool = True
+    said: list[str] = field(default_factory=list)
+    did: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.environments = Environments(self.home)
+        self.environments.folder.mkdir(exist_ok=True)
+        hands = Hands(
+            resolve=lambda requirement: self.hand(f"resolve {requirement}") or lock_of(NEW),
+            fill=lambda python, lock: self.hand("fill") or fill(python, lock),
+            prove=lambda python: self.hand(f"prove {python.parent.parent.name}"),
+            roll=lambda: self.hand("roll"),
+            confirm=lambda question: self.agrees,
+            say=self.said.append,
+        )
+        self.upgrader = Upgrader(self.environments, advisories(["6.6.6"]), hands)
+
+    def hand(self, what):
+        self.did.append(what)
+        if self.fails and what.startswith(self.fails):
+            raise InstallError(f"{what} does not work")
+
+    def upgrade(self, version=NEW):
+        self.upgrader.upgrade(Target(version, lock_of(version)))
+
+    @property
+    def versions(self):
+        current, previous = self.environments.current, self.environments.previous
+        return current and current.path.name, previous and previous.path.name
