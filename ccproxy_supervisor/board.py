@@ -22,6 +22,7 @@ from ccproxy_supervisor.core.model import (
     Transition,
     Usage,
 )
+from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.status import ModelView, WorkerView
 from ccproxy_supervisor.core.trend import Trend
@@ -96,7 +97,7 @@ class Board:
 
     def status(self, plan: Plan, views: list[WorkerView], *, ever_served: bool, stopping: bool) -> Status:
         models = [self._models[m.name] for m in plan.litellm.models if m.name in self._models]
-        needs = any(model.ollama for model in plan.litellm.models)
+        needs = bool(wanted(plan.litellm.models, plan.settings.ollama.url))
         ollama = self._ollama if plan.settings.ollama.enabled else None
         workers = plan.settings.proxy.workers
         return status.judge(

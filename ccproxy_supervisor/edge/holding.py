@@ -23,19 +23,25 @@ class Holding:
 
     def __init__(self) -> None:
         self.answered = 0
+        self._open: set[anyio.CancelScope] = set()
 
     async def run(self, listener: socket.socket) -> None:
-        """Accept until cancelled; what was accepted is answered all the same, so the end may take some seconds."""
+        """Accept until cancelled; what was accepted is answered all the same, if it comes to an end in `LINGER`."""
         room = anyio.Semaphore(AT_ONCE)
         with listener.dup() as mine:
             mine.setblocking(False)
             async with anyio.create_task_group() as tasks:
-                while True:
-                    await room.acquire()
-                    tasks.start_soon(self._answer, await _accept(mine), room)
+                try:
+                    while True:
+                        await room.acquire()
+                        tasks.start_soon(self._answer, await _accept(mine), room)
+                finally:
+                    for scope in self._open:
+                        scope.deadline = min(scope.deadline, anyio.current_time() + LINGER)
 
     async def _answer(self, client: socket.socket, room: anyio.Semaphore) -> None:
-        with anyio.CancelScope(shield=True), client:
+        with anyio.CancelScope(shield=True) as scope, client:
+            self._open.add(scope)
             try:
                 if answer := await _hear(client):
                     client.send(answer)
@@ -44,6 +50,7 @@ class Holding:
             except OSError:
                 pass  # the client is gone
             finally:
+                self._open.discard(scope)
                 room.release()
 
 
