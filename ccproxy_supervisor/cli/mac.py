@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ccproxy_supervisor.cli.common import Command, config_option, fail, home_of
+from ccproxy_supervisor.cli.common import Command, NotRunning, ask, config_option, fail, home_of
 from ccproxy_supervisor.edge.home import Home, locate
 
 if TYPE_CHECKING:
@@ -76,12 +76,15 @@ def uninstall(config: str | None, label: str, *, daemon: bool, purge: bool, yes:
     """
     from ccproxy_supervisor.deploy import launchd, service
 
-    place, folder = launchd.place(daemon), _home(config, _owner(None) if daemon else None).folder
+    place, home = launchd.place(daemon), _home(config, _owner(None) if daemon else None)
+    folder = home.folder
     if dry_run:
         click.echo(f"launchctl bootout {place.target(label)}, and wait until it is gone\nremove {place.file(label)}")
         click.echo(f"delete {folder}" if purge else f"keep {folder}")
         return
     _need_launchctl()
+    if daemon and os.geteuid() != 0:
+        fail("cannot remove a LaunchDaemon without root: run it with sudo")
     if purge and not yes:
         click.echo(f"{folder} holds: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
         click.confirm(f"Delete {folder} with all that?", abort=True)
@@ -89,6 +92,7 @@ def uninstall(config: str | None, label: str, *, daemon: bool, purge: bool, yes:
         removed = service.uninstall(label, place, _hands())
         click.echo(f"removed {place.target(label)}" if removed else f"{place.target(label)} was not installed")
         if purge:
+            _refuse_to_purge_the_living(home)
             service.purge(folder)
             click.echo(f"deleted {folder}")
     except (service.ServiceError, OSError) as error:
@@ -166,6 +170,14 @@ def _job(home: Home, label: str, owner: Owner | None, socket: bool) -> Job:
     except ConfigError as error:
         fail(str(error))
     return launchd.Job(label, sys.executable, home.settings_file, settings, owner, socket)
+
+
+def _refuse_to_purge_the_living(home: Home) -> None:
+    try:
+        ask(home, "GET", "/status")
+    except NotRunning:
+        return
+    fail(f"cannot delete {home.folder}: a supervisor still runs from it; end it first: ccproxy-supervisor stop")
 
 
 def _need_launchctl() -> None:

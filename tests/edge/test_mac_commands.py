@@ -98,6 +98,22 @@ def test_purge_shows_what_it_deletes_and_asks_first(home, idle_launchctl):
     assert not home.exists()
 
 
+def test_a_home_that_a_supervisor_lives_in_is_not_deleted(home, idle_launchctl, monkeypatch):
+    monkeypatch.setattr("ccproxy_supervisor.cli.mac.ask", lambda *_: {"status": "healthy"})
+    result = typed("uninstall", "--purge", "--yes")
+
+    assert result.exit_code == 1
+    assert "a supervisor still runs from it" in result.stderr
+    assert home.exists()
+
+
+def test_a_daemon_is_not_removed_without_root(home, idle_launchctl, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 501)
+    monkeypatch.setenv("USER", "daemon")
+
+    assert typed("uninstall", "--daemon").stderr == "cannot remove a LaunchDaemon without root: run it with sudo\n"
+
+
 def test_uninstall_of_nothing_is_no_failure(home, idle_launchctl):
     result = typed("uninstall")
 
