@@ -25,6 +25,7 @@ from pathlib import Path
 
 STATE = Path(os.environ.get("FAKE_LAUNCHD", "/nonexistent"))
 EX_CONFIG, NULL = 78, subprocess.DEVNULL
+LONGEST = 600  # seconds a service may last
 BARE_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
 
@@ -146,6 +147,8 @@ class Minder:
         self.stopping = self.killed_at = None
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGALRM, self.give_up)
+        signal.alarm(LONGEST)
 
     @staticmethod
     def listen(entry: dict) -> socket.socket:
@@ -157,6 +160,12 @@ class Minder:
             self.stopping = time.monotonic()
             if self.state["pid"]:
                 os.kill(self.state["pid"], signal.SIGTERM)
+
+    def give_up(self, *_: object) -> None:
+        """The test is long gone and did not clean up."""
+        if self.state["pid"]:
+            os.killpg(self.state["pid"], signal.SIGKILL)
+        os._exit(1)
 
     def tell(self, **changed: object) -> None:
         self.state |= changed
