@@ -10,7 +10,7 @@ from logbook import Book, book, until
 
 from ccproxy_supervisor.core.model import LOGS, Note
 from ccproxy_supervisor.edge.logs import backlog, writer
-from ccproxy_supervisor.edge.logs.backlog import CHUNK, LIMIT, Backlog, Piece
+from ccproxy_supervisor.edge.logs.backlog import CHUNK, LIMIT, RESERVE, Backlog, Piece
 
 LINE = b"x" * 119 + b"\n"
 TALK = "import os\nfor _ in range({count}): os.write(1, (b'x' * 119 + b'\\n') * 100)"
@@ -89,14 +89,14 @@ def test_a_file_that_may_not_grow_keeps_whole_lines_and_counts_the_rest(tmp_path
     code = """
 import resource, sys
 from pathlib import Path
-from logbook import LINE_LIMIT, Book, until
+from logbook import Book
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 logs = Book(Path(sys.argv[1]), compress=False)
 logs.sink.start()
 logs.say((b"x" * 119 + b"\\n") * 100)
 notes = logs.close()
 print(logs.sink.counters()["stdout"], [note.fields["reason"] for note in notes], sep="\\n")
-""".replace("LINE_LIMIT, ", "")
+"""
     env = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__))}
     done = subprocess.run([sys.executable, "-c", code, tmp_path], env=env, capture_output=True, text=True, check=True)
     assert (tmp_path / "stdout.log").read_bytes() == LINE * 83
@@ -198,7 +198,7 @@ def test_the_supervisors_own_lines_never_wait_and_find_room_beside_a_flood():
     while it.offer(Piece("stdout", flood, 0, len(flood))):
         pass
     assert it.put(Piece("supervisor", b"line\n", 0, 5))
-    assert not it.put(Piece("supervisor", flood, 0, len(flood)))
+    assert not it.put(Piece("supervisor", flood, 0, RESERVE))
 
 
 def test_a_disk_that_makes_progress_earns_patience_and_loses_nothing():

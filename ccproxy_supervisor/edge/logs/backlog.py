@@ -1,4 +1,4 @@
-"""What was read and is not on disk yet: bounded, and never waited for longer than a disk that works would need."""
+"""What was read and is not on disk yet: little while the disk works, bounded while it does not."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import threading
 import time
 from typing import NamedTuple
 
-CHUNK = 1 << 20  # the largest read, and the size of the buffers that are handed round
-LIMIT = 16 << 20
-RESERVE = 1 << 20  # for the supervisor's own lines, which never wait
-PATIENCE = 1.0  # seconds a reader may wait for a disk in all
-HEALTHY = 16 << 20  # bytes a second: a disk this fast earns its patience back, so nothing of a flood is lost
-BATCH = 4 << 20  # the writer reports progress at least this often
+CHUNK = 256 << 10  # the largest read, and the size of the buffers that are handed round
+SHALLOW = 1 << 20  # what may wait for a disk that works: more would fall out of the processor's cache, at twice the CPU
+LIMIT = 16 << 20  # what may wait for one that does not
+RESERVE = 1 << 20  # beside that, for the supervisor's own lines
+PATIENCE = 1.0  # seconds that readers wait for a disk in all
+HEALTHY = 16 << 20  # bytes a second: a disk this fast earns the patience back, so nothing of a flood is lost
 SETTLED = 1.0  # seconds without work after which spare buffers are given back
 
 
@@ -50,9 +50,9 @@ class Backlog:
             return self._put(piece, LIMIT + RESERVE)
 
     def offer(self, piece: Piece) -> bool:
-        """Take *piece*, waiting for room as long as there is patience."""
+        """Take *piece*: as long as there is patience when little is waiting, else while there is room."""
         with self._lock:
-            while self._held + piece.cost > LIMIT and self._patience > 0 and not self._closed:
+            while self._held + piece.cost > SHALLOW and self._held and self._patience > 0 and not self._closed:
                 began = time.monotonic()
                 self._room.wait(self._patience)
                 self._patience -= time.monotonic() - began
@@ -74,7 +74,7 @@ class Backlog:
                 self._spare.clear()
             self._filled.wait_for(self._has_news, timeout)
             self._woken, size, count = False, 0, 0
-            while count < len(self._pieces) and size < BATCH:
+            while count < len(self._pieces) and size < SHALLOW:
                 size += self._pieces[count].cost
                 count += 1
             taken, self._pieces = self._pieces[:count], self._pieces[count:]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import anyio.to_thread
 
 from ccproxy_supervisor.core.lines import last_lines
-from ccproxy_supervisor.edge.logs.backlog import CHUNK
 
 STREAMS = ("stdout", "stderr", "litellm")
+PIPE = 1 << 20  # bytes a pipe is made to hold, where the system lets us
 TAIL, LINES, WIDTH = 16 << 10, 20, 500
 
 
@@ -31,12 +31,19 @@ class Pipe:
 
 
 class Capture:
-    """The pipes of one worker; *fds* are the ends to hand to it, by stream."""
+    """The pipes of one worker; *fds* are the ends to hand to it, by stream. Raises OSError."""
 
     def __init__(self, label: str, dismiss: Callable[[list[Pipe]], None]) -> None:
         self.label, self._dismiss = label, dismiss
         self.fds: dict[str, int] = {}
-        self.pipes = [self._open(log) for log in STREAMS]
+        self.pipes: list[Pipe] = []
+        try:
+            self.pipes += map(self._open, STREAMS)
+        except OSError:  # too many open files
+            self.close_child_ends()
+            for pipe in self.pipes:
+                os.close(pipe.fd)
+            raise
         self._left, self._all_ended = len(self.pipes), threading.Event()
         self._last: tuple[bytes, ...] = ()
 
@@ -45,7 +52,7 @@ class Capture:
         os.set_blocking(ours, False)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             with suppress(OSError):  # the user's share of pipe memory is spent: the usual size works too
-                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, CHUNK)
+                fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE)
         return Pipe(log, ours, self)
 
     def close_child_ends(self) -> None:

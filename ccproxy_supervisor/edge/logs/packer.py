@@ -1,10 +1,10 @@
-"""Compresses rotated files in a thread of its own, at the lowest priority."""
+"""Compresses rotated files in a thread of its own that mostly rests."""
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
+import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +14,8 @@ from ccproxy_supervisor.core.rotation import PARTIAL, leftovers, uncompressed
 from ccproxy_supervisor.edge.logs.tally import Tally
 
 CHUNK = 256 << 10
+# Not a lower priority: a thread that waits for its turn while it holds the interpreter lock stops the whole daemon.
+REST = 3  # times as long as each chunk took
 LEVEL = 4  # half the time of the usual 6 for a twentieth more bytes
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -40,7 +42,6 @@ class Packer(threading.Thread):
         self.join(timeout)
 
     def run(self) -> None:
-        _yield_to_others()
         while self._order.wait() and not self._stopped:
             self._order.clear()
             if self._folder is not None:
@@ -81,7 +82,9 @@ class Packer(threading.Thread):
             while data := source.read(CHUNK):
                 if self._stopped:
                     return
+                began = time.monotonic()
                 sink.write(squeeze.compress(data))
+                time.sleep(REST * (time.monotonic() - began))
             sink.write(squeeze.flush())
             sink.flush()
             times = os.fstat(source.fileno())
@@ -93,11 +96,3 @@ def tidy(folder: Path) -> None:
     """Remove what a crash left behind."""
     for name in leftovers(os.listdir(folder)):
         (folder / name).unlink(missing_ok=True)
-
-
-def _yield_to_others() -> None:
-    with suppress(OSError):
-        if sys.platform == "linux":  # priorities are per thread there
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        elif sys.platform == "darwin" and sys.version_info >= (3, 12):
-            os.setpriority(os.PRIO_DARWIN_THREAD, 0, os.PRIO_DARWIN_BG)

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable
 
 from ccproxy_supervisor.core.lines import HIDDEN, SHORTEST, Secrets
-from ccproxy_supervisor.edge.logs.backlog import CHUNK, Backlog, Piece
-from ccproxy_supervisor.edge.logs.capture import Capture, Pipe
+from ccproxy_supervisor.edge.logs.backlog import Backlog, Piece
+from ccproxy_supervisor.edge.logs.capture import PIPE, Capture, Pipe
 from ccproxy_supervisor.edge.logs.tally import Tally
 
-LONGEST = 256 << 10  # an unfinished line longer than this is passed on in parts
+LONGEST = 64 << 10  # an unfinished line longer than this is passed on in parts
 SILENCE = 1.0  # seconds after which an unfinished line is passed on
 SMALL = 32 << 10  # less than this in one round …
 PAUSE = 0.001  # … while data keeps coming: let the pipes fill; a wake-up for every line costs four times the CPU
@@ -78,7 +78,7 @@ class Reader(threading.Thread):
     def _dismiss(self, pipes: list[Pipe]) -> None:
         for pipe in self._pipes.intersection(pipes):
             got = 0
-            while pipe in self._pipes and got < CHUNK and (more := self._read(pipe)):  # no pipe holds more than CHUNK
+            while pipe in self._pipes and got < PIPE and (more := self._read(pipe)):
                 got += more
             if pipe in self._pipes:
                 self._end(pipe)

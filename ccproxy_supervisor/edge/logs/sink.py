@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ccproxy_supervisor.core.lines import Secrets
-from ccproxy_supervisor.core.model import Journal, Note
+from ccproxy_supervisor.core.model import LOGS, Journal, Note
 from ccproxy_supervisor.core.settings import LogSettings
 from ccproxy_supervisor.edge.logs.backlog import Backlog, Piece
 from ccproxy_supervisor.edge.logs.capture import Capture
@@ -53,6 +53,7 @@ class LogSink:
 
     def write(self, log: str, data: bytes) -> None:
         """Append whole lines to *log*; never waits."""
+        assert log in LOGS
         data = self._secrets.mask(data if data.endswith(b"\n") else data + b"\n")
         if not self._backlog.put(Piece(log, data, 0, len(data))):
             self._tally.count(log, dropped=len(data))
