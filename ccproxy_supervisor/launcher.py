@@ -218,7 +218,7 @@ async def serve(args: argparse.Namespace, app: Any, control: Control, logs: LogL
     Server = server_class()
     control.loop, private = asyncio.get_running_loop(), Private(app)
     common: dict[str, Any] = {"server_header": False, "proxy_headers": False, "log_config": None}
-    inner = Server(uvicorn.Config(private, lifespan="on", timeout_graceful_shutdown=2, access_log=False, **common))
+    inner = Server(uvicorn.Config(private, lifespan="on", timeout_graceful_shutdown=2, **common))
     inner_task = asyncio.create_task(inner.serve(sockets=[private_socket(args.uds)]))
     while not inner.started:
         if inner_task.done():

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from ccproxy_supervisor.cli.common import config_option, fail, home_of
+from ccproxy_supervisor.cli.common import config_option, fail, glimpse, home_of
 
 
 @click.command()
@@ -69,5 +69,5 @@ def version(config: str | None) -> None:
     click.echo(f"ccproxy-supervisor {__version__}")
     click.echo(f"python {platform.python_version()}")
     home = home_of(config)
-    found = litellm_version(str(home.path("venv/bin/python")))
+    found = litellm_version(str(glimpse(home, "proxy", "python", "venv/bin/python")))
     click.echo(f"litellm {found or 'not installed'} ({home.folder})")

@@ -293,7 +293,8 @@ def test_what_workers_print_is_kept_and_shown_with_their_end(daemon):
         daemon.get("/die?status=9")
 
     ending = daemon.until(lambda s: s["workers"][0].get("last_ending"))["workers"][0]["last_ending"]
-    assert (ending["status"], ending["output"][-1]) == (9, "out of luck")
+    assert ending["status"] == 9
+    assert "out of luck" in ending["output"]
     assert (daemon.folder / "logs" / "stderr.log").read_text() == "out of luck\n"
 
 

@@ -1,0 +1,35 @@
+"""A model, run by LiteLLM, that does what the last message tells it.
+
+`print WORD COUNT`: as many numbered lines to standard output. `tell NAME`: an environment variable, to standard output
+and standard error. `grow MIB`: keeps so much memory. `block SECONDS`: stops the event loop.
+"""
+
+import os
+import sys
+import time
+
+from litellm import CustomLLM
+
+BALLAST = bytearray()
+
+
+class Actor(CustomLLM):
+    async def acompletion(self, *args, **kwargs):
+        order, *words = kwargs["messages"][-1]["content"].split()
+        match order:
+            case "print":
+                for number in range(int(words[1])):
+                    print(words[0], number, "x" * 60)
+            case "tell":
+                for stream in (sys.stdout, sys.stderr):
+                    print("told:", os.environ[words[0]], file=stream, flush=True)
+            case "grow":
+                BALLAST.extend(b"x" * (int(words[0]) << 20))
+            case "block":
+                time.sleep(float(words[0]))  # noqa: ASYNC251 - that is the trouble it makes
+        answer = kwargs["model_response"]
+        answer.choices[0].message.content = f"done: {order}"
+        return answer
+
+
+handler = Actor()
