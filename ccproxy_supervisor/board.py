@@ -96,13 +96,13 @@ class Board:
                     self._history.ended(event, ending)
 
     def status(self, plan: Plan, views: list[WorkerView], *, ever_served: bool, stopping: bool) -> Status:
+        return status.judge(views, self.reasons(plan, views), ever_served=ever_served, stopping=stopping)
+
+    def reasons(self, plan: Plan, views: list[WorkerView]) -> list[str]:
         models = [self._models[m.name] for m in plan.litellm.models if m.name in self._models]
         needs = bool(wanted(plan.litellm.models, plan.settings.ollama.url))
         ollama = self._ollama if plan.settings.ollama.enabled else None
-        workers = plan.settings.proxy.workers
-        return status.judge(
-            views, workers, ollama, models, needs_ollama=needs, ever_served=ever_served, stopping=stopping
-        )
+        return status.reasons(views, plan.settings.proxy.workers, ollama, models, needs_ollama=needs)
 
     def remember(self, now: Status, views: list[WorkerView]) -> None:
         """Something changed: the service is *now* so."""
@@ -121,6 +121,7 @@ class Board:
         self.remember(now, views)
         return {
             "status": str(now),
+            "reasons": self.reasons(plan, views),
             "uptime": round(current_time() - self._started, 1),
             "version": __version__, "pid": os.getpid(), "home": self._home, "generation": generation,
             "listen": {"host": settings.proxy.host, "port": settings.proxy.port},

@@ -69,8 +69,9 @@ def document(now: float = NOW, **changes: Any) -> dict[str, Any]:
         missing=("qwen3-coder:30b",),
     )  # fmt: skip
     report = Reloaded("rolled", "proxy.drain_timeout 30s -> 45s; generation 3", "SIGHUP", ("proxy.drain_timeout",))
+    reasons = status.reasons((view for view, *_ in views), 2, ollama, seen, needs_ollama=True)
     return {
-        "status": str(Status.DEGRADED), "uptime": 20 * HOUR, "version": "0.1.0", "pid": 41, "home": "/Users/eva/ccproxy",
+        "status": str(Status.DEGRADED), "reasons": reasons, "uptime": 20 * HOUR, "version": "0.1.0", "pid": 41, "home": "/Users/eva/ccproxy",
         "generation": 3, "listen": {"host": "127.0.0.1", "port": 8081}, "serving": 2, "workers": rows,
         "models": [status.model(view) | {"upstream": f"ollama/{view.name}"} for view in seen],
         "ollama": status.ollama(ollama), "reload": status.reload(report, now - 5 * HOUR), "litellm": "1.106.2",

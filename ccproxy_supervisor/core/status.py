@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -36,21 +36,32 @@ class ModelView:
     detail: str = ""
 
 
-def judge(
+def reasons(
     workers: Iterable[WorkerView], wanted: int, ollama: OllamaStatus | None, models: Iterable[ModelView],
-    *, needs_ollama: bool, ever_served: bool, stopping: bool,
-) -> Status:  # fmt: skip
-    """Say how the service is. Ollama counts only if a configured model lives there."""
-    views = list(workers)
-    serving = sum(view.state is State.SERVING for view in views)
+    *, needs_ollama: bool,
+) -> list[str]:  # fmt: skip
+    """Say what is not as it should be. Ollama counts only if a configured model lives there."""
+    found = []
+    serving = sum(view.state is State.SERVING for view in workers)
+    if serving < wanted:
+        found.append(f"{serving or 'none'} of {wanted} worker{'s' * (wanted > 1)} serving")
+    if needs_ollama and ollama and not ollama.up:
+        found.append(f"Ollama does not answer: {ollama.detail or 'down'}")
+    elif needs_ollama and ollama and ollama.missing:
+        found.append(f"Ollama does not have {', '.join(ollama.missing)}")
+    return found + [
+        f"model {model.name} fails: {model.detail or 'unknown reason'}" for model in models if model.healthy is False
+    ]
+
+
+def judge(views: Collection[WorkerView], unwell: Collection[str], *, ever_served: bool, stopping: bool) -> Status:
+    """Say how the service is, given what `reasons` found *unwell*."""
     if stopping:
         return Status.STOPPING
-    if not serving:
+    if not any(view.state is State.SERVING for view in views):
         failed = any(view.last_ending or view.state is State.BACKOFF for view in views)
         return Status.UNHEALTHY if ever_served or failed else Status.STARTING
-    unwell = needs_ollama and ollama is not None and (not ollama.up or bool(ollama.missing))
-    sick = any(model.healthy is False for model in models)
-    return Status.DEGRADED if serving < wanted or unwell or sick else Status.HEALTHY
+    return Status.DEGRADED if unwell else Status.HEALTHY
 
 
 def worker(view: WorkerView, usage: Usage | None, cpu: float | None, growth: float | None) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def sheet(document: Mapping[str, Any], now: float) -> Sheet:
         ("serves", _cell(f"{port}:{listen['port']}, {serving} of {_slots(document)}, generation {document['generation']}")),
         ("litellm", _cell(litellm or "unknown version")),
     ]  # fmt: skip
-    if detail := document.get("detail"):
-        head.insert(1, ("detail", _cell(detail, BAD)))
+    why = [*document.get("reasons", ()), *filter(None, [document.get("detail")])]
+    head[1:1] = [("" if index else "because", _cell(reason)) for index, reason in enumerate(why)]
     foot = [("ollama", _ollama(document.get("ollama"))), ("reload", _reload(document.get("reload"), now))]
     if incident := document.get("last_incident"):
         at, _, told = incident.partition(" ")
