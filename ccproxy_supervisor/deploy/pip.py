@@ -19,7 +19,16 @@ from typing import Any
 from ccproxy_supervisor.deploy.errors import InstallError
 
 Progress = Callable[[str], None]
-_WHEELS = ("--only-binary", ":all:", "--no-input", "--disable-pip-version-check", "--progress-bar", "off")
+_WHEELS = (
+    "--only-binary",
+    ":all:",
+    "--no-input",
+    "--disable-pip-version-check",
+    "--progress-bar",
+    "off",
+    "--retries",
+    "3",
+)
 _PLACES = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON", "PYTHONPATH", "PYTHONHOME")
 _UNREACHABLE = ("Temporary failure in name resolution", "Failed to resolve", "nodename nor servname", "Network is unreachable",
                 "NewConnectionError", "ProxyError", "Connection refused", "ConnectTimeout", "Read timed out", "SSLError")  # fmt: skip

@@ -1,0 +1,309 @@
+"""LiteLLM changed under a running daemon: real releases, and releases that are not what they seem."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import zipfile
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from daemon import ROOT, Daemon
+from load import Load, question
+from real import real
+from wheels import release
+
+from ccproxy_supervisor.deploy import locks, pip
+from ccproxy_supervisor.deploy.environments import Environments
+from ccproxy_supervisor.deploy.errors import InstallError
+from ccproxy_supervisor.deploy.litellm import install
+from ccproxy_supervisor.edge import upgrades
+from ccproxy_supervisor.edge.home import Home
+
+pytestmark = pytest.mark.real
+OTHER = "1.105.0"  # a real release besides the pinned one
+GOOD, BETTER, BROKEN, SICK, EVIL = "9.0.0", "9.1.0", "9.2.0", "9.3.0", "9.4.0"
+ECHO = "model_list: [{model_name: echo, litellm_params: {model: hosted_vllm/echo, mock_response: hi}}]\n"
+
+
+def started(folder: Path, words: tuple[str, ...], **environ: str) -> subprocess.Popen[str]:
+    line = [sys.executable, "-u", "-m", "ccproxy_supervisor", *words, "--config", str(folder / "supervisor.yaml")]
+    return subprocess.Popen(
+        line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environ
+    )  # fmt: skip
+
+
+def typed(daemon: Daemon, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a person would; its output is shown when the test fails."""
+    with started(daemon.folder, words, **environ) as process:
+        out, err = process.communicate(timeout=600)
+    print(out, err)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def linked(daemon: Daemon) -> str:
+    return Environments(daemon.folder).current.version
+
+
+# Real releases.
+
+
+def link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@pytest.fixture
+def pinned(litellm):
+    """A daemon on the pinned release, in a home like any other: its environment is its own to change."""
+    with real(proxy={"python": "venv/bin/python"}) as daemon:
+        daemon.folder.chmod(0o700)
+        environment = daemon.folder / "venvs" / upgrades.pinned()
+        made = Path(litellm).parent.resolve().parent
+        shutil.copytree(made, environment, symlinks=True, copy_function=link_or_copy)
+        environments = Environments(daemon.folder)
+        environments.switch(environments.find(upgrades.pinned()))
+        yield daemon
+
+
+def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(pinned):
+    daemon = pinned.start(seconds=120)
+    with Load(daemon.port, streams=4) as upgrading:
+        up = typed(daemon, "upgrade", "--to", OTHER)
+        status = daemon.status()
+    with Load(daemon.port, streams=4) as going_back:
+        back = typed(daemon, "rollback")
+
+    assert (up.returncode, back.returncode) == (0, 0)
+    assert f"litellm                {upgrades.pinned()} → {OTHER}" in up.stdout
+    assert (upgrading.lost, going_back.lost) == ([], [])
+    assert min(upgrading.streamed, going_back.streamed) >= 4
+    assert (status["litellm"], daemon.status()["litellm"]) == (OTHER, upgrades.pinned())
+    assert f'litellm="{upgrades.pinned()}"' in daemon.metrics()
+    assert {worker["last_ending"]["cause"] for worker in daemon.status()["workers"]} == {"upgrade"}
+
+
+def test_an_interpreter_that_vanished_is_named_and_mended(pinned):
+    broken = Environments(pinned.folder).current
+    for python in (broken.path / "bin").glob("python*"):
+        python.unlink()
+        python.symlink_to("/nowhere/Cellar/python3")
+
+    pinned.start(wait=None)
+    assert pinned.process.wait(30) == 78
+    assert "upgrade --repair" in pinned.last_words()
+    repaired = typed(pinned, "upgrade", "--repair")
+    pinned.start(seconds=120)
+
+    assert repaired.returncode == 0
+    assert "which is gone" in repaired.stdout
+    assert pinned.status()["litellm"] == upgrades.pinned()
+    assert not broken.path.exists()
+
+
+# Releases of the stub: installed by the real pip, started by the real launcher.
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheels")
+    server = "litellm/proxy/proxy_server.py"
+    stub = (ROOT / "tests" / "stub" / server).read_bytes()
+    for version, more in {
+        GOOD: {},
+        BETTER: {},
+        BROKEN: {server: b"raise RuntimeError('no such table: models')\n"},
+        SICK: {server: stub.replace(b'200 if model == "echo" else 400', b"500")},
+        EVIL: {"litellm_init.pth": b"import os; open(os.environ['HOME'] + '/stolen', 'w').close()\n"},
+    }.items():
+        release(folder, version, more, requires=("uvicorn",))
+    return folder
+
+
+@pytest.fixture
+def place(wheels, monkeypatch):
+    """A daemon on GOOD; pip finds the other releases, and everything else where it always does."""
+    known = os.environ.get("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{known} {wheels}".strip())
+    with Daemon("venv/bin/python", ECHO, upgrade={"denied": ["9.9.9"]}) as daemon:
+        daemon.folder.chmod(0o700)
+        environments = Environments(daemon.folder)
+        environments.folder.mkdir()
+        lock = locks.from_report(pip.resolve(f"litellm[proxy]=={GOOD}", lambda _: None))
+        fill = lambda python, lock: pip.install(python, lock, lambda _: None)  # noqa: E731
+        environments.switch(install(environments, GOOD, lock, fill, print))
+        yield daemon
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [(BROKEN, "no such table: models"), (SICK, "model echo: answered 500")],
+)
+def test_a_release_that_does_not_serve_leaves_the_old_one_serving(place, version, reason):
+    daemon = place.start()
+    pids = daemon.pids()
+    with Load(daemon.port, path="/v1/chat/completions", ask=question("hi")) as load:
+        result = typed(daemon, "upgrade", "--to", version)
+
+    assert result.returncode == 1
+    assert f"LiteLLM {version} does not serve" in result.stderr
+    assert reason in result.stderr
+    assert load.lost == []
+    assert daemon.pids() == pids
+    assert linked(daemon) == GOOD
+    (incident,) = (daemon.folder / "run" / "incidents").glob("*-upgrade.json")
+    assert reason in json.loads(incident.read_text())["detail"]
+    assert upgrades.read(daemon.home.run).result == "failed"
+
+
+@pytest.mark.parametrize(("version", "reason"), [(BROKEN, "no such table: models"), (SICK, "answered 500")])
+def test_without_a_daemon_the_new_release_is_tried_all_the_same(place, version, reason):
+    result = typed(place, "upgrade", "--to", version)
+
+    assert result.returncode == 1
+    assert reason in result.stderr
+    assert linked(place) == GOOD
+
+
+def test_without_a_daemon_a_good_release_is_there_for_its_next_start(place):
+    assert typed(place, "upgrade", "--to", BETTER).returncode == 0
+    assert place.start().status()["litellm"] == BETTER
+
+
+def test_a_release_that_runs_code_at_start_is_refused_before_it_runs(place, tmp_path):
+    result = typed(place, "upgrade", "--to", EVIL, HOME=str(tmp_path))
+
+    assert result.returncode == 1
+    assert f"refused LiteLLM {EVIL}: litellm_init.pth would run code at every start" in result.stderr
+    assert not (tmp_path / "stolen").exists()
+    assert linked(place) == GOOD
+    assert [each.version for each in Environments(place.folder).all()] == [GOOD]
+
+
+def test_the_evil_release_would_have_run_its_code(wheels, tmp_path):
+    """The proof above is one only if that code runs where nobody looks."""
+    site = tmp_path / "lib"
+    with zipfile.ZipFile(next(wheels.glob(f"litellm-{EVIL}-*"))) as wheel:
+        wheel.extractall(site)
+
+    subprocess.run([sys.executable, "-c", f"import site; site.addsitedir({str(site)!r})"],
+                   check=True, env=os.environ | {"HOME": str(tmp_path)})  # fmt: skip
+
+    assert (tmp_path / "stolen").exists()
+
+
+@contextmanager
+def index():
+    """An empty package index; yields its URL and what was asked of it."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/simple", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_denied_version_is_refused_before_anything_is_downloaded(place):
+    with index() as (url, asked):
+        only = {"PIP_INDEX_URL": url, "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+        for version in ("1.82.7", "1.82.8", "9.9.9"):
+            result = typed(place, "upgrade", "--to", version, **only)
+            assert result.returncode == 1
+            assert f"refused LiteLLM {version}" in result.stderr
+        assert asked == []
+
+        assert typed(place, "upgrade", "--to", "9.8.7", **only).returncode == 1
+        assert asked == ["/simple/litellm/"]
+
+
+def test_without_a_network_the_reason_is_clear_and_nothing_is_left(place):
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": os.devnull}
+    nowhere |= {"PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "PIP_NO_CACHE_DIR": "1"}
+
+    for words in (("--to", BETTER), ()):  # to be resolved; the lock that is shipped
+        result = typed(place, "upgrade", *words, **nowhere)
+        assert result.returncode == 1
+        assert "the package index does not answer; is there a network?" in result.stderr
+
+    assert [each.version for each in Environments(place.folder).all()] == [GOOD]
+
+
+def test_a_package_that_is_not_the_locked_one_is_not_installed(wheels, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    environments = Environments(tmp_path)
+    environments.folder.mkdir()
+    fill = lambda python, lock: pip.install(python, lock, lambda _: None)  # noqa: E731
+
+    with pytest.raises(InstallError, match="its hash differs"):
+        install(environments, GOOD, f"litellm=={GOOD} --hash=sha256:{'0' * 64}\n", fill, print)
+
+    assert environments.all() == []
+
+
+@pytest.mark.parametrize("line", ["packages change", "installing", "of 4 packages", "inspecting", "trying it"])
+def test_an_upgrade_that_is_killed_leaves_a_home_that_serves_and_can_be_upgraded(place, line):
+    daemon = place.start()
+    with started(daemon.folder, ("upgrade", "--to", BETTER)) as process:
+        assert any(line in said for said in process.stdout), "the line was never said"
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+
+    assert httpx.get(f"{daemon.url}/health/readiness").status_code == 200
+    assert linked(daemon) == GOOD
+    again = typed(daemon, "upgrade", "--to", BETTER)
+    assert again.returncode == 0
+    assert daemon.status()["litellm"] == BETTER
+    assert {each.version for each in Environments(daemon.folder).all()} == {GOOD, BETTER}
+
+
+def test_the_built_package_carries_locks_advisories_and_the_default_configuration(tmp_path):
+    words = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(tmp_path),
+        str(ROOT),
+    ]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True, capture_output=True)
+
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        data = "ccproxy_supervisor/data"
+        assert wheel.read(f"{data}/litellm/{upgrades.pinned()}.lock").decode() == locks.shipped(upgrades.pinned())
+        for name in ("supervisor.yaml", "config.yaml"):
+            assert wheel.read(f"{data}/config/{name}") == (ROOT / "config" / name).read_bytes()
+        assert f"{data}/litellm/advisories.yaml" in wheel.namelist()
+
+
+def test_a_home_is_found_where_init_made_it(tmp_path):
+    made = subprocess.run(
+        [sys.executable, "-m", "ccproxy_supervisor", "init", "--no-litellm", str(tmp_path / "h")], check=True, text=True,
+        capture_output=True,
+    )  # fmt: skip
+    checked = Home(tmp_path / "h" / "supervisor.yaml").read_plan(os.environ, sys.executable)
+
+    assert "wrote" in made.stdout
+    assert checked.settings.proxy.port == 8081
