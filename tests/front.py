@@ -46,9 +46,9 @@ class Front:
         (self.folder / "traefik.yaml").write_text(yaml.safe_dump(told))
         self.process: subprocess.Popen[bytes] | None = None
 
-    def say(self, command: Any, *words: str) -> str:
-        """Run one of our commands for this home; return what it printed to standard output."""
-        done = CliRunner().invoke(command, [*words, "--config", str(self.daemon.home.settings_file)])
+    def say(self, command: Any, *words: str, told: str | None = None) -> str:
+        """Run one of our commands for this home, with *told* on its standard input; return what it printed."""
+        done = CliRunner().invoke(command, [*words, "--config", str(self.daemon.home.settings_file)], input=told)
         assert done.exit_code == 0, done.output
         return done.stdout.strip()
 
@@ -61,7 +61,11 @@ class Front:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stdout=said, stderr=said, env={"PATH": os.environ["PATH"]}
             )
-        until(lambda: self.get("/")[0] == 401, 20)
+        try:
+            until(lambda: self.get("/")[0] == 401, 20)
+        except AssertionError as error:
+            self.__exit__()
+            raise AssertionError((self.folder / "said.txt").read_text()) from error
         return self
 
     def __exit__(self, *exc: object) -> None:

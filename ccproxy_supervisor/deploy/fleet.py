@@ -30,15 +30,11 @@ def balancer(members: tuple[FleetMember, ...], credentials: dict[str, str]) -> d
     The check goes through a worker of the member, so a member that is replacing its only worker is left out
     meanwhile; it costs no model anything.
     """
-    return {
-        "servers": [{"url": f"http://{authority(member.host, member.port)}"} for member in members],
-        "healthCheck": {
-            "path": "/health/liveliness",
-            "interval": "2s",
-            "timeout": "2s",
-            "headers": {name: value for name, value in credentials.items() if value},
-        },
-    }
+    check: dict[str, Any] = {"path": "/health/liveliness", "interval": "2s", "timeout": "2s"}
+    if sent := {name: value for name, value in credentials.items() if value}:
+        check["headers"] = sent  # an empty mapping would make Traefik refuse the whole file
+    servers = [{"url": f"http://{authority(member.host, member.port)}"} for member in members]
+    return {"servers": servers, "healthCheck": check}
 
 
 def targets(settings: Settings) -> str:

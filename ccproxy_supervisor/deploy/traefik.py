@@ -126,7 +126,8 @@ def _member(token: Token) -> dict[str, Any]:
 
 
 def _router(rule: str, service: str, *middlewares: str, priority: int = 100) -> dict[str, Any]:
-    return {"rule": rule, "priority": priority, "middlewares": list(middlewares), "service": service}
+    told = {"rule": rule, "priority": priority, "middlewares": list(middlewares), "service": service}
+    return {key: value for key, value in told.items() if value}
 
 
 def _path(*patterns: str) -> str:

@@ -160,13 +160,28 @@ def test_every_part_that_is_named_is_there():
     for settings in (Settings(), fleet):
         for ledger in (Ledger(), LEDGER, LEDGER.add("fleet", NOW)):
             told = document(settings, ledger, None)
-            named = {name for r in told["routers"].values() for name in r["middlewares"]}
+            named = {name for r in told["routers"].values() for name in r.get("middlewares", ())}
             served = {r["service"] for r in told["routers"].values()} - {"noop@internal"}
             assert named <= set(told["middlewares"])
             assert served <= set(told["services"])
             assert {s["loadBalancer"]["serversTransport"] for s in told["services"].values()} == set(
                 told["serversTransports"]
             )
+
+
+def hollow(value: object) -> bool:
+    """Whether there is an empty mapping or list in it; Traefik refuses a file for one."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value in ({}, []) or any(hollow(part) for part in inside)
+
+
+def test_nothing_in_the_file_is_empty():
+    fleet = parse("fleet: [{host: a.local}, {host: b.local}]")
+
+    for settings in (Settings(), fleet):
+        for ledger in (Ledger(), LEDGER, LEDGER.add("fleet", NOW)):
+            for key in ("sk-litellm", None):
+                assert not hollow(document(settings, ledger, key))
 
 
 def test_the_static_file_offers_what_the_dynamic_one_uses_and_shows_no_secrets():
