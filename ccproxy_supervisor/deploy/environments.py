@@ -131,7 +131,8 @@ class Environments:
         """Remove all but *keep*, and those that a process still runs from; returns the removed ones."""
         first = [each for each in (self.current, self.previous) if each]
         rest = [each for each in self.all() if each not in first]
-        going = [each for each in (first + rest)[keep:] if each != self.current and not in_use(each)]
+        kept = [*first, *(each for each in rest if not each.broken)][:keep]
+        going = [each for each in rest + first if each not in (*kept, self.current) and not in_use(each)]
         for each in going:
             each.remove()
         return going

@@ -98,5 +98,5 @@ class Condensed:
 
 def summary(rows: Sequence[tuple[str, str, str]]) -> list[str]:
     """Changes of versions as lines for a person."""
-    width = max((len(name) for name, _, _ in rows), default=0)
-    return [f"  {name:{width}}  {old or 'new':>10} → {new or 'removed'}" for name, old, new in rows]
+    wide, far = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
+    return [f"  {name:{wide}}  {old or 'new':>{max(far, 3)}} → {new or 'removed'}" for name, old, new in rows]

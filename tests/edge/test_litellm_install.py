@@ -159,6 +159,15 @@ def test_pruning_keeps_the_one_in_use_the_one_before_and_what_still_runs(environ
     assert environments.all() == [new]
 
 
+def test_pruning_removes_what_cannot_be_started_any_more(environments):
+    broken, new = made(environments, "1.2.3"), made(environments, "1.2.3-2")
+    environments.switch(broken)
+    broken.python.unlink()
+    environments.switch(new)
+
+    assert environments.prune(2) == [broken]
+
+
 def test_a_second_change_waits_for_the_first_and_for_its_orphans(environments):
     waited = []
     code = "import sys; print(flush=True); sys.stdin.read()"

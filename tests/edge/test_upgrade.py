@@ -130,8 +130,8 @@ def test_what_changes_is_shown_with_its_warnings(world):
 
     assert world.said == [
         f"LiteLLM {OLD} → 1.83.14, 2 packages change",
-        f"  litellm       {OLD} → 1.83.14",
-        "  new             new → 1",
+        f"  litellm  {OLD} → 1.83.14",
+        "  new        new → 1",
         "  warning: a crafted Host header passes authentication, GHSA-4xpc-pv4p-pm3w (CVE-2026-49468)",
     ]
 
@@ -305,7 +305,7 @@ def test_a_dry_run_changes_and_writes_nothing(place):
 
     assert said == [
         f"LiteLLM {OLD}.1 → {NEW}, 1 packages change",
-        f"  litellm     {OLD}.1 → {NEW}",
+        f"  litellm  {OLD}.1 → {NEW}",
         "nothing was changed (--dry-run)",
     ]
     assert upgrades.read(place.run) is None
