@@ -133,7 +133,7 @@ class Daemon:
                 tasks.cancel_scope.cancel()
         finally:
             self.watchdog.close()
-            self.state.write(Saved(self._history(), ()))
+            self.state.write(Saved(self._history(), self.takeover.remaining))
             self.incidents.close()
             self.logs.close()
 
@@ -146,7 +146,9 @@ class Daemon:
         tasks.start_soon(serve_unix, orders, str(self.home.path(settings.socket)), self.tell)
 
     async def _supervise(self, public: socket.socket, saved: Saved) -> None:
-        spawn = process.Spawner(public, self.home.folder, self.home.keep_config, self.logs.capture, self._enrol, self._leave)
+        spawn = process.Spawner(
+            public, self.home.folder, self.home.keep_config, self.logs.capture, self._enrol, self._leave
+        )
         ports = Ports(
             spawn=spawn, liveness=self._probe("/health/liveliness"), readiness=self._probe("/health/readiness"),
             usage=lambda child: self.samples.take(child.number, child), journal=self.tell,
@@ -349,7 +351,7 @@ class Daemon:
         while True:
             await self.changed.wait()
             self.changed = anyio.Event()
-            saved = Saved(self._history(), tuple(self.enrolled.values()))
+            saved = Saved(self._history(), (*self.enrolled.values(), *self.takeover.remaining))
             await anyio.to_thread.run_sync(self.state.write, saved)
 
     def _beat(self) -> None:

@@ -32,6 +32,7 @@ from typing import Any
 SETTLE = 0.5  # seconds between closing the listener and draining, see Server.shutdown
 WARM_UP = {"model": "ccproxy-warm-up", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}
 CUT, STUCK = 75, 70
+LONGEST = 8000  # characters of a traceback; LiteLLM's routes are frames by the hundred, and the end tells
 
 
 class LogLines(logging.Handler):
@@ -45,9 +46,14 @@ class LogLines(logging.Handler):
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, Any] = {"time": f"{stamp}.{int(record.msecs):03d}Z", "level": record.levelname.lower()}
         with contextlib.suppress(Exception):  # a log line must never fail a request
-            line |= {"logger": record.name, "worker": self.worker, "message": record.getMessage()}
+            message, trace = record.getMessage(), ""
             if record.exc_info and record.exc_info[0]:
-                line["exception"] = "".join(traceback.format_exception(*record.exc_info))
+                trace = "".join(traceback.format_exception(*record.exc_info))
+            elif message.startswith("Traceback"):  # uvicorn, of a failed start: the reason is its last line
+                message, trace = message.rstrip().rpartition("\n")[2], message
+            line |= {"logger": record.name, "worker": self.worker, "message": message}
+            if trace:
+                line["exception"] = trace if len(trace) <= LONGEST else trace[-LONGEST:].partition("\n")[2]
             os.write(self.fd, json.dumps(line, ensure_ascii=False, default=str).encode(errors="replace") + b"\n")
 
     def adopt_loggers(self) -> None:
@@ -89,7 +95,7 @@ class Control:
         if self.loop is None:
             if word == "drain":
                 os._exit(0)  # nothing served yet, nothing to drain
-            return
+            return self.activated.set()
         event = self.activated if word == "activate" else self.leaving
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving already
             self.loop.call_soon_threadsafe(event.set)

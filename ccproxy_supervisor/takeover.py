@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ from anyio import create_task_group, current_time, sleep
 
 from ccproxy_supervisor.core.model import Journal, Note
 from ccproxy_supervisor.core.settings import Settings
-from ccproxy_supervisor.edge.activation import public_sockets
+from ccproxy_supervisor.edge.activation import ActivationError, public_sockets
 from ccproxy_supervisor.edge.listener import ListenError, open_listener
 from ccproxy_supervisor.edge.process import LAUNCHER
 from ccproxy_supervisor.edge.state import Leftover, Recorded, leftovers
@@ -26,6 +25,11 @@ class Takeover:
         self._settings, self._journal = settings, journal
         self._leftovers: list[Leftover] = []
 
+    @property
+    def remaining(self) -> tuple[Recorded, ...]:
+        """The leftovers that still run: another supervisor must hear of them if this one is killed too."""
+        return tuple(leftover.record for leftover in self._leftovers if leftover.alive)
+
     def find(self, recorded: tuple[Recorded, ...]) -> None:
         """Ask leftover workers to drain and leave: they hold the old public socket until they do."""
         self._leftovers = leftovers(recorded, str(LAUNCHER))
@@ -40,16 +44,29 @@ class Takeover:
 
     async def public_socket(self) -> socket.socket:
         """Return the socket that the service manager holds for us, or open it; a port that is taken is waited for."""
-        if handed := public_sockets():
-            for spare in handed[1:]:  # `localhost` stands for two addresses, the settings for one
-                spare.close()
-            self._journal(Note("listener.activated", "info", {"address": str(handed[0].getsockname())}))
-            return handed[0]
+        if handed := self._handed():
+            return handed
         async with create_task_group() as tasks:
             tasks.start_soon(self._kill_after, self._settings().proxy.kill_timeout)
             opened = await self._open()
             tasks.cancel_scope.cancel()
         return opened
+
+    def _handed(self) -> socket.socket | None:
+        try:
+            handed = public_sockets()
+        except ActivationError as error:
+            self._journal(Note("listener.refused", "error", {"reason": str(error), "remedy": "opening our own"}))
+            return None
+        if not handed:
+            return None
+        for spare in handed[1:]:  # `localhost` stands for two addresses, the settings for one
+            spare.close()
+        proxy, (host, port, *_) = self._settings().proxy, handed[0].getsockname()
+        same = (host, port) == (proxy.host, proxy.port)
+        fields = {"address": f"{host}:{port}", "settings": None if same else f"{proxy.host}:{proxy.port} is not used"}
+        self._journal(Note("listener.activated", "info" if same else "warning", fields))
+        return handed[0]
 
     async def _open(self) -> socket.socket:
         while True:
@@ -64,7 +81,7 @@ class Takeover:
 
     async def _kill_after(self, seconds: float) -> None:
         deadline = current_time() + seconds
-        while any(leftover.alive for leftover in self._leftovers) and current_time() < deadline:
+        while any(leftover.alive for leftover in self._leftovers) and current_time() < deadline:  # noqa: ASYNC110 - nobody tells of an orphan's end
             await sleep(RETRY)
         for leftover in self._leftovers:
             if leftover.alive:

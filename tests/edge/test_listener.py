@@ -1,0 +1,70 @@
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from ccproxy_supervisor.edge.listener import ListenError, holder, open_listener
+
+
+def port_of(sock):
+    return sock.getsockname()[1]
+
+
+def test_accepted_connections_do_not_delay_small_packets():
+    with open_listener("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_the_listener_is_not_inherited_unasked():
+    with open_listener("127.0.0.1", 0) as listener:
+        assert not os.get_inheritable(listener.fileno())
+
+
+def test_clients_wait_in_the_backlog_before_anybody_accepts():
+    with open_listener("127.0.0.1", 0) as listener:
+        clients = [socket.create_connection(listener.getsockname(), timeout=1) for _ in range(50)]
+        for client in clients:
+            client.close()
+
+
+def test_a_taken_port_names_its_holder():
+    program = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as stranger:
+        port = int(stranger.stdout.readline())
+        with pytest.raises(ListenError) as refusal:
+            open_listener("127.0.0.1", port)
+        stranger.stdin.close()
+
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use (held by pid {stranger.pid} (" in str(
+        refusal.value
+    )
+    assert "import socket" in str(refusal.value)
+
+
+def test_an_address_that_is_not_ours_is_refused_without_a_holder():
+    with pytest.raises(ListenError) as refusal:
+        open_listener("192.0.2.1", 8081)
+
+    assert str(refusal.value) == "cannot listen on 192.0.2.1:8081: Cannot assign requested address"
+
+
+def test_nobody_holds_a_free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = port_of(sock)
+    assert holder("127.0.0.1", port) is None
+
+
+def test_a_listener_on_every_address_holds_the_loopback_port():
+    with socket.create_server(("", 0)) as sock:
+        assert f"pid {os.getpid()} " in holder("127.0.0.1", port_of(sock))
+
+
+def test_ipv6_loopback_works():
+    with open_listener("::1", 0) as listener:
+        assert listener.family == socket.AF_INET6

@@ -1,0 +1,197 @@
+"""The spawner and the launcher together: a real process that runs the stub."""
+
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import httpx
+import psutil
+import pytest
+from daemon import STUB
+from stage import plan_of
+
+from ccproxy_supervisor.core.model import SpawnError
+from ccproxy_supervisor.core.plan import Birth
+from ccproxy_supervisor.edge.listener import open_listener
+from ccproxy_supervisor.edge.process import Spawner, usage
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+class Pipes:
+    """A capture that keeps everything in files."""
+
+    def __init__(self, folder):
+        self.files = {name: (folder / name).open("ab", buffering=0) for name in ("stdout", "stderr", "litellm")}
+        self.fds = {name: file.fileno() for name, file in self.files.items()}
+        self.closed = False
+
+    def close_child_ends(self):
+        pass
+
+    async def drained(self, timeout):
+        return True
+
+    def tail(self):
+        return tuple(Path(self.files["stderr"].name).read_text().splitlines())
+
+    def close(self):
+        self.closed = True
+        for file in self.files.values():
+            file.close()
+
+
+@pytest.fixture
+def workshop(tmp_path):
+    """Call with environment settings: a context with a child of number 1; `.client` talks to its private socket."""
+    os.makedirs(tmp_path / "run")
+    listener = open_listener("127.0.0.1", 0)
+    heard = []
+
+    @asynccontextmanager
+    async def hire(python=sys.executable, **env):
+        complete = {"PATH": os.environ["PATH"], "PYTHONPATH": str(STUB), "LITELLM_MASTER_KEY": "sk-very-secret", **env}
+        birth = Birth(python=python, config="config.yaml", env=tuple(complete.items()), digest="a")
+        spawn = Spawner(
+            listener, tmp_path, lambda birth: birth.config, lambda _: Pipes(tmp_path),
+            lambda number, stats, uds: heard.append((number, stats.pid, uds)), heard.append,
+        )  # fmt: skip
+        async with spawn(1, replace(plan_of(), birth=birth)) as child:
+            yield child
+
+    hire.folder, hire.heard, hire.port = tmp_path, heard, listener.getsockname()[1]
+    yield hire
+    listener.close()
+
+
+def private(workshop):
+    return httpx.AsyncClient(
+        transport=httpx.AsyncHTTPTransport(uds=str(workshop.folder / "run" / "w1.sock")), base_url="http://w"
+    )
+
+
+def public(workshop):
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{workshop.port}")
+
+
+async def test_a_worker_answers_privately_before_it_accepts_publicly(workshop):
+    async with workshop() as child, private(workshop) as inside, public(workshop) as outside:
+        await child.ready()
+        assert (await inside.get("/health/liveliness")).status_code == 200
+        assert oct((workshop.folder / "run" / "w1.sock").stat().st_mode)[-3:] == "600"
+        with pytest.raises(httpx.ReadTimeout):
+            await outside.get("/", timeout=0.2)  # connected, waits in the backlog
+
+        await child.activate()
+        answer = await outside.get("/")
+        assert (answer.text, answer.headers["connection"]) == (str(child.pid), "close")
+
+
+async def test_a_drained_worker_finishes_its_streams_and_leaves(workshop):
+    async with workshop() as child, public(workshop) as outside:
+        await child.activate()
+        async with outside.stream("GET", "/stream?chunks=20&every=0.05") as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            child.drain(10)
+            rest = [line async for line in lines if line]
+        assert rest[-1] == "data: [DONE]"
+        assert await child.wait() == 0
+    assert not (workshop.folder / "run" / "w1.sock").exists()
+
+
+async def test_a_request_that_is_just_being_sent_survives_the_drain(workshop):
+    async with workshop() as child:
+        await child.activate()
+        async with await anyio.connect_tcp("127.0.0.1", workshop.port) as slow:
+            await slow.send(b"GET / HTTP/1.1\r\n")
+            child.drain(10)
+            await anyio.sleep(0.2)
+            await slow.send(b"Host: x\r\n\r\n")
+            assert (await slow.receive()).startswith(b"HTTP/1.1 200")
+        assert await child.wait() == 0
+
+
+async def test_streams_beyond_the_deadline_are_cut_and_the_status_says_so(workshop):
+    async with workshop() as child, public(workshop) as outside:
+        await child.activate()
+        async with outside.stream("GET", "/stream?chunks=1000&every=0.05") as stream:
+            await anext(lines := stream.aiter_lines())
+            child.drain(0.8)
+            with pytest.raises(httpx.RemoteProtocolError):
+                [line async for line in lines]
+        assert await child.wait() == 75
+
+
+async def test_sigterm_drains_too(workshop):
+    async with workshop() as child:
+        await child.ready()
+        child.signal(signal.SIGTERM)
+        assert await child.wait() == 0
+
+
+async def test_sigterm_before_it_is_up_ends_it_at_once(workshop):
+    async with workshop(STUB_START_DELAY="60") as child:
+        await anyio.sleep(0.3)
+        child.signal(signal.SIGTERM)
+        assert await child.wait() == 0
+
+
+async def test_a_start_that_fails_says_why(workshop):
+    async with workshop(STUB_FAIL="3") as child:
+        assert await child.wait() == 3
+        assert await child.output() == ("stub: told to fail",)
+
+
+async def test_leaving_the_context_kills_and_reaps(workshop):
+    async with workshop() as child:
+        await child.ready()
+        pid = child.pid
+        assert usage(child).memory > 1 << 20
+    assert not psutil.pid_exists(pid)
+    assert usage(child) is None
+    assert workshop.heard == [(1, pid, "run/w1.sock"), 1]
+
+
+async def test_a_program_that_does_not_exist_is_a_spawn_error(workshop):
+    with pytest.raises(SpawnError, match="cannot start /no/python: No such file or directory"):
+        async with workshop(python="/no/python"):
+            pass
+
+
+async def test_secrets_are_in_the_environment_and_never_in_the_arguments(workshop):
+    async with workshop() as child:
+        await child.ready()
+        process = psutil.Process(child.pid)
+        assert process.environ()["LITELLM_MASTER_KEY"] == "sk-very-secret"
+        assert "sk-very-secret" not in " ".join(process.cmdline())
+
+
+async def test_records_reach_the_log_as_json_lines(workshop):
+    async with workshop() as child, public(workshop) as outside:
+        await child.activate()
+        await outside.get("/hello")
+        lines = [json.loads(line) for line in (workshop.folder / "litellm").read_text().splitlines()]
+    access = next(line for line in lines if line["logger"] == "uvicorn.access")
+    assert access["worker"] == 1
+    assert access["level"] == "info"
+    assert '"GET /hello HTTP/1.1" 200' in access["message"]
+    assert access["time"].endswith("Z")
+
+
+async def test_a_worker_whose_supervisor_died_lets_go_of_the_port(workshop):
+    async with workshop() as child:
+        await child.activate()
+        child._control.shutdown(socket.SHUT_RDWR)  # what the kernel does to the other end of a dead process
+        assert await child.wait() == 0
