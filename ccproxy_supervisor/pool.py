@@ -10,6 +10,7 @@ from anyio import CancelScope, create_task_group, current_time, sleep
 from anyio.abc import TaskGroup
 
 from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.core.lines import telling
 from ccproxy_supervisor.core.model import Cause, Failover, Note, State
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.status import WorkerView
@@ -204,7 +205,7 @@ class Pool:
             ending.detail
             or f"worker {worker.number} ended before it was ready ({ending.cause}, status {ending.status})"
         )
-        return f"{what}: {ending.output[-1]}" if ending.output else what
+        return f"{what}: {telling(ending.output)}" if ending.output else what
 
     def _admit(self, plan: Plan, slot: Slot | None = None, generation: int | None = None) -> Seat:
         seat = Seat(plan, self.generation if generation is None else generation, slot, self._hire)

@@ -53,8 +53,12 @@ class Load:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._over.set()
+        self.end()
         self._thread.join()
+
+    def end(self) -> None:
+        """Begin nothing more; what has begun goes on."""
+        self._over.set()
 
     @property
     def lost(self) -> list[Outcome]:
@@ -80,7 +84,7 @@ class Load:
             for _ in range(self._streams):
                 tasks.create_task(self._keep_streaming())
             due = time.monotonic()
-            while not self._over.is_set():
+            while self._rate and not self._over.is_set():
                 tasks.create_task(self._request())
                 due += 1 / self._rate
                 await asyncio.sleep(due - time.monotonic())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 HIDDEN = b"***"
+_RECORD = re.compile(r'"level": "(?P<level>\w+)".*?"message": "(?P<message>(?:[^"\\]|\\.)*)')
+_CLOSING = "Application startup failed. Exiting."  # uvicorn's, after the error itself
 SHORTEST = 6  # hiding `true`, `INFO` or `8081` would only spoil the logs
 
 
@@ -43,3 +46,14 @@ def last_lines(pieces: Iterable[bytes], count: int, width: int) -> tuple[str, ..
     """The last *count* lines of *pieces*, which begin and end with a line, cut to *width* characters."""
     lines = [line for piece in pieces for line in piece.splitlines() if line.strip()]
     return tuple(line.decode("utf-8", "replace")[:width] for line in lines[-count:])
+
+
+def telling(output: Sequence[str]) -> str:
+    """The line that says best why a worker ended: the last that is plain text, or LiteLLM's record of an error."""
+    for line in reversed(output):
+        record = _RECORD.search(line)
+        if record is None:
+            return line
+        if record["level"] in ("error", "critical") and record["message"] != _CLOSING:
+            return record["message"].replace('\\"', '"')
+    return output[-1] if output else ""

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_supervisor.core.lines import Secrets, last_lines
+from ccproxy_supervisor.core.lines import Secrets, last_lines, telling
 
 KEY = b"sk-0123456789"
 
@@ -62,3 +62,17 @@ def test_the_last_lines_are_counted_over_all_pieces_and_cut():
     pieces = [b"one\ntwo\n", b"\n", b"three", b"f\xffur\r\n" + b"x" * 9 + b"\n"]
     assert last_lines(pieces, 3, 5) == ("three", "f\ufffdur", "xxxxx")
     assert last_lines([], 3, 5) == ()
+
+
+def record(level, message):
+    return json.dumps({"time": "x", "level": level, "logger": "uvicorn.error", "worker": 1, "message": message})
+
+
+def test_the_error_tells_more_than_what_uvicorn_says_last():
+    error = record("error", 'ImportError: no "nowhere"')
+    closing = record("error", "Application startup failed. Exiting.")
+    assert telling([record("info", "Started"), error, closing]) == 'ImportError: no "nowhere"'
+    assert telling(["plain", error[:-20], record("info", "Bye")]) == "ImportErr"
+    assert telling([error, "No module named uvicorn"]) == "No module named uvicorn"
+    assert telling([closing]) == closing
+    assert telling([]) == ""
