@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from ccproxy_supervisor.core.incident import headline, in_words, utc
+from ccproxy_supervisor.core.incident import in_words, sentence, utc
 from ccproxy_supervisor.core.model import Ending, Transition
 
 DAY = 86400.0
@@ -63,7 +63,7 @@ class History:
         row = {"at": utc(ending.at), "worker": moved.number, "slot": moved.slot, "generation": moved.generation}
         told = row | {"cause": str(ending.cause), "planned": ending.cause.planned, "uptime": round(ending.uptime, 1)}
         exit_ = "" if ending.status is None else in_words(ending.status)
-        self._endings.append((ending, told | {"told": headline(told | {"exit": exit_})}))
+        self._endings.append((ending, told | {"told": sentence(told | {"exit": exit_})}))
 
     def document(self, now: float) -> dict[str, Any]:
         horizon = now - DAY

@@ -76,6 +76,11 @@ def headline(record: Mapping[str, Any]) -> str:
         return str(record.get("told"))
     if record.get("cause") == STUCK:
         return "The supervisor's own event loop was stuck; its watchdog ended it and a new one was started."
+    return sentence(record)
+
+
+def sentence(record: Mapping[str, Any]) -> str:
+    """How a worker ended, whether that was planned or not."""
     place = "on standby" if record.get("slot") is None else f"in slot {record['slot']}"
     return f"Worker {record.get('worker')} {place} {happened(record)}."
 

@@ -9,7 +9,7 @@ from rich.text import Text
 from ccproxy_supervisor.view.sheet import BAD, BUSY, DIM, GOOD, NONE, Cell, Grid, Sheet
 
 STYLES = {GOOD: "green", BUSY: "yellow", BAD: "bold red", DIM: "dim", NONE: ""}
-NARROW = 100  # columns
+LABEL, NARROW = 8, 100  # columns
 
 
 def table(sheet: Sheet, width: int) -> RenderableType:
@@ -28,7 +28,7 @@ def watched(last: Sheet | None, trouble: str, clock: str, width: int) -> Rendera
 
 def _facts(facts: tuple[tuple[str, Cell], ...]) -> Table:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(style="dim", no_wrap=True, min_width=LABEL)
     grid.add_column(overflow="fold")
     for label, cell in facts:
         bold = Text(cell.text, f"{STYLES[cell.tone]} bold") if label == "status" else Text(cell.text, STYLES[cell.tone])
