@@ -93,24 +93,6 @@ def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(pinned):
     assert {worker["last_ending"]["cause"] for worker in daemon.status()["workers"]} == {"upgrade"}
 
 
-def test_an_interpreter_that_vanished_is_named_and_mended(pinned):
-    broken = Environments(pinned.folder).current
-    for python in (broken.path / "bin").glob("python*"):
-        python.unlink()
-        python.symlink_to("/nowhere/Cellar/python3")
-
-    pinned.start(wait=None)
-    assert pinned.process.wait(30) == 78
-    assert "upgrade --repair" in pinned.last_words()
-    repaired = typed(pinned, "upgrade", "--repair")
-    pinned.start(seconds=120)
-
-    assert repaired.returncode == 0
-    assert "which is gone" in repaired.stdout
-    assert pinned.status()["litellm"] == upgrades.pinned()
-    assert not broken.path.exists()
-
-
 # Releases of the stub: installed by the real pip, started by the real launcher.
 
 
@@ -259,6 +241,24 @@ def test_a_package_that_is_not_the_locked_one_is_not_installed(wheels, tmp_path,
         install(environments, GOOD, f"litellm=={GOOD} --hash=sha256:{'0' * 64}\n", fill, print)
 
     assert environments.all() == []
+
+
+def test_an_interpreter_that_vanished_is_named_and_mended(place):
+    broken = Environments(place.folder).current
+    for python in (broken.path / "bin").glob("python*"):
+        python.unlink()
+        python.symlink_to("/nowhere/Cellar/python3")
+
+    place.start(wait=None)
+    assert place.process.wait(30) == 78
+    assert "upgrade --repair" in place.last_words()
+    repaired = typed(place, "upgrade", "--repair")
+    place.start(seconds=120)
+
+    assert repaired.returncode == 0
+    assert "which is gone" in repaired.stdout
+    assert place.status()["litellm"] == GOOD
+    assert not broken.path.exists()
 
 
 @pytest.mark.parametrize("line", ["packages change", "installing", "of 4 packages", "inspecting", "trying it"])
