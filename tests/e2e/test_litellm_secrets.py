@@ -1,0 +1,104 @@
+"""Real LiteLLM that demands its key, and workers that print every secret they have."""
+
+import os
+import re
+import time
+
+import httpx
+import psutil
+import pytest
+from load import Load, question
+from real import shipped, typed
+
+pytestmark = pytest.mark.real
+UPSTREAM = "upstream-" + os.urandom(16).hex()
+CONFIG = shipped(general_settings={"master_key": "os.environ/LITELLM_MASTER_KEY"})
+SETTINGS = {
+    "proxy": {
+        "auth": "master-key",
+        "env_file": "secrets.env",
+        "env": {"LITELLM_LOG": "DEBUG", "LITELLM_DISABLE_REDACT_SECRETS": "true"},
+    },
+    "models": {"interval": "2s"},
+}
+
+
+@pytest.fixture(scope="module")
+def house(house):
+    secrets = house.folder / "secrets.env"
+    secrets.touch(mode=0o600)
+    secrets.write_text(f"UPSTREAM_KEY={UPSTREAM}\n")
+    return house
+
+
+@pytest.fixture
+def key(daemon):
+    file = daemon.folder / "master.key"
+    assert oct(file.stat().st_mode)[-3:] == "600"
+    return file.read_text().strip()
+
+
+def ask(daemon, key=None, content="hi", model="actor"):
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.post(daemon.url + "/v1/messages", json=question(content, model), headers=headers, timeout=60)
+
+
+def everything_written(daemon):
+    return (
+        b"".join(path.read_bytes() for path in daemon.folder.rglob("*.log*"))
+        + (daemon.folder / "run" / "state.json").read_bytes()
+    )
+
+
+def test_only_who_has_the_key_is_served(daemon, key):
+    assert ask(daemon, key).status_code == 200
+    for wrong in (None, key + "x", "sk-1234"):
+        assert ask(daemon, wrong).status_code in (400, 401, 500)
+    with Load(daemon.port, key=key, rate=10, streams=1) as load:
+        time.sleep(0.5)
+    assert load.lost == []
+
+
+def test_the_probes_have_the_key(daemon):
+    names = ("actor", "echo", "mock")
+    status = daemon.until(lambda s: {m["name"]: m["healthy"] for m in s["models"]} == dict.fromkeys(names, True))
+    assert status["status"] == "healthy"
+
+
+def test_what_a_model_prints_is_in_the_logs_without_the_secrets(daemon, key):
+    for name in ("UPSTREAM_KEY", "LITELLM_MASTER_KEY"):
+        assert ask(daemon, key, f"tell {name}").status_code == 200
+
+    written = daemon.folder / "logs"
+    daemon.until(
+        lambda _: all((written / f"{name}.log").read_text().count("told: ***\n") == 2 for name in ("stdout", "stderr"))
+    )
+    assert b"LiteLLM" in everything_written(daemon), "it is told to say all it can"
+    assert key.encode() not in everything_written(daemon)
+    assert UPSTREAM.encode() not in everything_written(daemon)
+
+
+def test_no_page_no_command_line_and_no_command_shows_them(daemon, key):
+    processes = [daemon.process.pid, *daemon.pids()]
+    told = [" ".join(psutil.Process(pid).cmdline()) for pid in processes]
+    told += [httpx.get(daemon.admin_url + path).text for path in ("/", "/status", "/health", "/metrics")]
+    told += [str(daemon.status()), daemon.last_words()]
+    for words in (["status", "--json"], ["check"], ["why"], ["doctor"], ["logs"]):
+        done = typed(daemon, *words)
+        told += [done.stdout, done.stderr]
+
+    assert not [text for text in told if key in text or UPSTREAM in text]
+    assert all(told[:6])
+
+
+def test_a_reload_with_another_secret_hides_both(daemon, key):
+    other = "other-" + os.urandom(16).hex()
+    (daemon.folder / "secrets.env").write_text(f"UPSTREAM_KEY={other}\n")
+    report = daemon.order("/reload")
+    assert ask(daemon, key, "tell UPSTREAM_KEY").status_code == 200
+
+    assert report["result"] == "rolled"
+    assert not re.search(f"{other}|{UPSTREAM}", str(report))
+    daemon.until(lambda _: (daemon.folder / "logs" / "stderr.log").read_text().endswith("told: ***\n"))
+    assert other.encode() not in everything_written(daemon)
+    assert UPSTREAM.encode() not in everything_written(daemon)

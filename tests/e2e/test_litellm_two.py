@@ -1,0 +1,45 @@
+"""Two workers of real LiteLLM on one socket."""
+
+import os
+import signal
+import time
+
+import pytest
+from load import Load
+from real import typed
+
+pytestmark = pytest.mark.real
+SETTINGS = {"proxy": {"workers": 2}}
+
+
+def test_both_serve(daemon):
+    with Load(daemon.port, rate=30) as load:
+        time.sleep(3)
+
+    assert load.lost == []
+    asked = [line for line in daemon.log("litellm") if line["logger"] == "uvicorn.access"]
+    assert len({line["worker"] for line in asked}) == 2
+
+
+def test_the_other_one_goes_on_when_one_is_killed(daemon):
+    victim, other = daemon.pids()
+    with Load(daemon.port, streams=2) as load:
+        time.sleep(1)
+        killed = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        degraded = daemon.until(lambda s: s["status"] == "degraded")
+        daemon.until(lambda s: s["status"] == "healthy", 120)
+
+    assert [w["pid"] for w in degraded["workers"] if w["state"] == "serving"] == [other]
+    assert [o for o in load.lost if not (o.trouble == "cut" and o.began < killed < o.ended)] == []
+
+
+def test_a_restart_replaces_both_and_loses_nothing(daemon):
+    before = set(daemon.pids())
+    with Load(daemon.port, rate=10, streams=4) as load:
+        restart = typed(daemon, "restart")
+        time.sleep(0.5)
+
+    assert (restart.returncode, restart.stdout.split(":")[0]) == (0, "rolled")
+    assert load.lost == []
+    assert len(set(daemon.pids()) - before) == 2
