@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import anyio
-import anyio.to_thread
-import psutil
 from anyio.abc import TaskGroup
 
 from ccproxy_supervisor import __version__
-from ccproxy_supervisor.board import Board, Samples
-from ccproxy_supervisor.core.answer import Answer, Failure, verdict
+from ccproxy_supervisor.asking import REPORT, Asking
+from ccproxy_supervisor.board import Board, Samples, Scene
+from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.incident import stuck
-from ccproxy_supervisor.core.model import Cause, Event, Probed, Reloaded, Verdict
+from ccproxy_supervisor.core.model import Event
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
-from ccproxy_supervisor.core.status import WorkerView, summary
 from ccproxy_supervisor.edge import last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
 from ccproxy_supervisor.edge.embedded import serve_tcp, serve_unix
@@ -46,16 +41,17 @@ from ccproxy_supervisor.edge.models import ModelWatch
 from ccproxy_supervisor.edge.ollama import OllamaWatch
 from ccproxy_supervisor.edge.page import page
 from ccproxy_supervisor.edge.room import Room
-from ccproxy_supervisor.edge.state import Recorded, Saved, StateFile
-from ccproxy_supervisor.edge.state import Slot as SavedSlot
+from ccproxy_supervisor.edge.state import Saved, StateFile
 from ccproxy_supervisor.edge.wake import Wake
+from ccproxy_supervisor.handover import Handover
+from ccproxy_supervisor.orders import Orders
+from ccproxy_supervisor.pool import Pool
 from ccproxy_supervisor.seat import Slot
 from ccproxy_supervisor.supervisor import Supervisor
 from ccproxy_supervisor.takeover import Takeover
-from ccproxy_supervisor.worker import Ports, Worker
+from ccproxy_supervisor.worker import Ports
 
 STOPPED, TAKEN, UNUSABLE = 0, 75, 78
-PROBE_LIMIT = 1 << 16  # bytes of a probe's answer
 
 
 def run(home: Home, *, show: Callable[[str], object] | None = None) -> int:
@@ -89,31 +85,34 @@ class Daemon:
         settings, models = plan.settings, plan.litellm.models
         self.home, self.plan = home, plan
         self.supervisor: Supervisor | None = None
-        self.changed = anyio.Event()
+        self.waiting = anyio.CancelScope()
         self.loop = asyncio.get_running_loop()
         self.samples = Samples(process.usage, time.time)
         self.logs = LogSink(home.path(settings.logs.directory), settings.logs, self.tell_from_thread)
         self.logs.hide(plan.secrets)
         self.writer = Writer(partial(self.logs.write, "supervisor"), settings.logs.level, show)
         self.incidents = Incidents(home.run / "incidents", self.tell, self.samples.memory)
-        self.board = Board(str(home.folder), self.samples, time.time)
+        self.board = Board(str(home.folder), self.scene, self.samples, self.incidents.latest_line, time.time)
+        self.takeover = Takeover(lambda: self.plan.settings, self.tell)
         self.state = StateFile(home.run / "state.json", self.tell_from_thread)
+        self.handover = Handover(
+            self.state, lambda: self.pool.slots if self.pool else (), lambda: self.takeover.remaining
+        )
         self.holding = Holding()
-        self.enrolled: dict[int, Recorded] = {}
         self.wake = Wake(self.tell, every=watchdog.TICK)
         self.watchdog = watchdog.Watchdog(home.run / "stuck-stack.txt")
+        self.asking = Asking(home, lambda: self.plan, fetch)
         self.ollama = OllamaWatch(fetch, self.tell, settings.ollama, models)
-        self.models = ModelWatch(self.ask, self.ollama.loads, self.samples.busy, self.tell, settings.models, models)
-        self.takeover = Takeover(lambda: self.plan.settings, self.tell)
+        self.models = ModelWatch(
+            self.ask_serving, self.ollama.loads, self.samples.busy, self.tell, settings.models, models
+        )
+        self.orders = Orders(self, self.asking, self.logs.rotate, self.tell)
         self.gauges = Gauges(self._sources(), __version__)
-        self.room = Room(
-            lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory
-        )
         self.gauges.adopt(*_labels(plan))
-        self.metrics = Metrics([self.gauges, ProcessGauges(), self.room])
-        self.listeners: tuple[Callable[[Event], None], ...] = (
-            *(self.writer, self.metrics, self.gauges, self.incidents, self.board, self._remember),
-        )
+        room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
+        self.metrics = Metrics([self.gauges, ProcessGauges(), room])
+        self.listeners: list[Callable[[Event], None]] = [self.writer, self.metrics, self.gauges, self.incidents]
+        self.listeners += [self.board]
 
     async def run(self) -> None:
         self.logs.start()
@@ -123,40 +122,48 @@ class Daemon:
         self.takeover.find(saved.workers)
         try:
             async with anyio.create_task_group() as tasks:
-                for part in (self.ollama.run, self.models.run, self.takeover.clear, self._save):
-                    tasks.start_soon(part)
+                parts = (self.ollama, self.models, self.takeover, self.handover, self.orders)
+                for part in parts:
+                    tasks.start_soon(part.run)
                 tasks.start_soon(watchdog.pulse, watchdog.TICK, self._beat, self.metrics.observe_lag)
                 self._open_admin(tasks)
-                tasks.start_soon(self._hear_signals, tasks)
-                with anyio.CancelScope() as self.waiting:
-                    await self._supervise(await self.takeover.public_socket(), saved)
+                with self.waiting:
+                    public = await self.takeover.public_socket()
+                    await self._supervise(public, saved)
                 tasks.cancel_scope.cancel()
         finally:
             self.watchdog.close()
-            self.state.write(Saved(self._history(), self.takeover.remaining))
+            self.handover.write()
             self.incidents.close()
             self.logs.close()
 
     def _open_admin(self, tasks: TaskGroup) -> None:
-        settings = self.plan.settings.admin
+        settings, board = self.plan.settings.admin, self.board
         allowed = lambda: self.plan.settings.admin.allowed_hosts  # noqa: E731 - read anew after each reload
-        pages = admin_app(self.health, self.document, self.metrics.render, allowed, page())
+        pages = admin_app(board.health, board.document, self.metrics.render, allowed, page())
         tasks.start_soon(serve_tcp, pages, settings.host, settings.port, self.tell, holder)
-        orders = control_app(self.health, self.document, self.order)
-        tasks.start_soon(serve_unix, orders, str(self.home.path(settings.socket)), self.tell)
+        control = control_app(board.health, board.document, self.orders.take)
+        tasks.start_soon(serve_unix, control, str(self.home.path(settings.socket)), self.tell)
 
     async def _supervise(self, public: socket.socket, saved: Saved) -> None:
+        home, handover = self.home, self.handover
         spawn = process.Spawner(
-            public, self.home.folder, self.home.keep_config, self.logs.capture, self._enrol, self._leave
+            public, home.folder, home.keep_config, self.logs.capture, handover.enrol, handover.leave
         )
         ports = Ports(
-            spawn=spawn, liveness=self._probe("/health/liveliness"), readiness=self._probe("/health/readiness"),
-            usage=lambda child: self.samples.take(child.number, child), journal=self.tell,
-            wall=time.time, draw=random.random, grace=self.wake.grace,
-        )  # fmt: skip
+            spawn=spawn,
+            liveness=self.asking.probe("/health/liveliness"),
+            readiness=self.asking.probe("/health/readiness"),
+            usage=lambda child: self.samples.take(child.number, child),
+            journal=self.tell,
+            wall=time.time,
+            draw=random.random,
+            grace=self.wake.grace,
+        )
         slots = [Slot(number, old.record, old.restarts, old.last_ending) for number, old in saved.slots.items()]
-        self.supervisor = Supervisor(self.plan, self.read, self._adopt, ports, partial(self._answer, public), slots)
+        answer = partial(self._answer, public)
         with public:
+            self.supervisor = Supervisor(self.plan, self.read, self._adopt, ports, answer, slots)
             await self.supervisor.run()
 
     @asynccontextmanager
@@ -172,111 +179,26 @@ class Daemon:
         for listen in self.listeners:
             listen(event)
 
-    def _remember(self, event: Event) -> None:
-        if not isinstance(event, Probed):  # what a probe changes comes as another event
-            views = self.views()
-            self.board.remember(self.board.status(self.plan, views, **self._phase()), views)
-
     def tell_from_thread(self, event: Event) -> None:
         with suppress(RuntimeError):  # the loop is closed: the last log lines have nowhere to go
             self.loop.call_soon_threadsafe(self.tell, event)
 
-    # Asking workers.
+    # What the parts ask of each other.
 
-    def _probe(self, path: str) -> Callable[[int, float], Awaitable[Verdict]]:
-        async def ask(number: int, timeout: float) -> Verdict:
-            return verdict(await self._fetch(number, path, timeout))
+    @property
+    def pool(self) -> Pool | None:
+        return self.supervisor.pool if self.supervisor else None
 
-        return ask
+    @property
+    def why(self) -> str:
+        return "" if self.supervisor else self.takeover.why
 
-    async def ask(self, path: str, timeout: float) -> Answer | Failure | None:
-        """Ask a serving worker for *path*; None while there is none."""
-        workers = self.supervisor.pool.workers if self.supervisor else []
-        serving = next((worker.number for worker in workers if worker.serving), None)
-        return None if serving is None else await self._fetch(serving, path, timeout, limit=1 << 20)
+    @property
+    def generation(self) -> int:
+        return self.pool.generation if self.pool else 0
 
-    async def _fetch(
-        self, number: int, path: str, timeout: float, *, limit: int = PROBE_LIMIT, **more: Any
-    ) -> Answer | Failure:
-        key = self.plan.birth.key
-        headers = (("Authorization", f"Bearer {key}"),) if key else ()
-        unix = str(self.home.socket(number))
-        return await fetch(f"http://localhost{path}", unix=unix, timeout=timeout, limit=limit, headers=headers, **more)
-
-    async def _complete(self, model: str, worker: Worker) -> str | None:
-        """Ask *worker* for one short completion of *model*; return what is wrong with the answer."""
-        body = json.dumps({"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}).encode()
-        seconds = self.plan.settings.models.timeout
-        outcome = await self._fetch(worker.number, "/v1/chat/completions", seconds, method="POST", body=body)
-        judged = verdict(outcome)
-        return None if judged.ok else f"model {model}: {judged.detail}"
-
-    # Orders, from signals and the control socket.
-
-    async def order(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Carry out *name*; raises `ValueError` for one that cannot be understood."""
-        match name:
-            case "reload":
-                return self._told(await self.reload("control socket"))
-            case "restart":
-                cause = body.get("cause", Cause.RESTART)
-                if cause not in (Cause.RESTART, Cause.UPGRADE):
-                    raise ValueError("cause is restart or upgrade")
-                return self._told(await self.reload("control socket", Cause(cause)))
-            case "stop":
-                self.stop("control socket")
-                return {"result": "stopping"}
-            case "rotate":
-                self.logs.rotate()
-                return {"result": "rotated"}
-            case "canary":
-                python, model = body.get("python"), body.get("model")
-                if not isinstance(python, str) or not isinstance(model, str) or not os.path.isabs(python):
-                    raise ValueError("python, an absolute path, and model are needed")
-                return await self.canary(python, model)
-        raise ValueError("no such order")
-
-    async def reload(self, by: str, cause: Cause = Cause.RELOAD) -> Reloaded:
-        if self.supervisor:
-            return await self.supervisor.reload(by, cause)
-        report = Reloaded("refused", f"waiting for the public socket: {self.takeover.why}", by)
-        with suppress(ConfigError):
-            self.plan = self.read()  # perhaps it names another port now
-        self.tell(report)
-        return report
-
-    async def canary(self, python: str, model: str) -> dict[str, Any]:
-        """Prove LiteLLM under another interpreter, with the configuration in force, without letting it serve."""
-        if self.supervisor is None:
-            return {"ok": False, "detail": f"waiting for the public socket: {self.takeover.why}", "seconds": 0.0}
-        begun = anyio.current_time()
-        birth = replace(self.plan.birth, python=python, digest=f"canary {python}")
-        wrong = await self.supervisor.canary(replace(self.plan, birth=birth), partial(self._complete, model))
-        seconds = round(anyio.current_time() - begun, 3)
-        return {"ok": wrong is None, "detail": wrong or "ready, and answered a completion", "seconds": seconds}
-
-    def stop(self, by: str) -> None:
-        if self.supervisor:
-            self.supervisor.stop(by)
-        else:
-            self.waiting.cancel()
-
-    def _told(self, report: Reloaded) -> dict[str, Any]:
-        told = {"result": report.result, "detail": report.detail, "changes": list(report.changes)}
-        return told | {"generation": self._generation()}
-
-    async def _hear_signals(self, tasks: TaskGroup) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as heard:
-            async for number in heard:
-                match number:
-                    case signal.SIGHUP:
-                        tasks.start_soon(self.reload, "SIGHUP")
-                    case signal.SIGUSR1:
-                        self.logs.rotate()
-                    case _:
-                        self.stop(signal.Signals(number).name)
-
-    # The plan.
+    def give_up(self) -> None:
+        self.waiting.cancel()
 
     def read(self) -> Plan:
         plan = self.home.read_plan(os.environ)
@@ -287,72 +209,38 @@ class Daemon:
         settings, models = plan.settings, plan.litellm.models
         self.plan = plan
         self.home.forget_configs(plan.birth)
-        self.logs.adopt(settings.logs)
+        self.logs.adopt(settings.logs, self.home.path(settings.logs.directory))
         self.writer.adopt(settings.logs.level)
         self.ollama.adopt(settings.ollama, models)
         self.models.adopt(settings.models, models)
         self.gauges.adopt(*_labels(plan))
 
-    # What status and metrics show.
+    async def ask_serving(self, path: str, timeout: float) -> Answer | Failure | None:
+        """Ask a serving worker for *path*; None while there is none."""
+        workers = self.pool.workers if self.pool else []
+        serving = next((worker.number for worker in workers if worker.serving), None)
+        return None if serving is None else await self.asking.ask(serving, path, timeout, limit=REPORT)
 
-    def views(self) -> list[WorkerView]:
-        return self.supervisor.pool.views() if self.supervisor else []
-
-    def document(self) -> dict[str, Any]:
+    def scene(self) -> Scene:
+        if self.supervisor is None or self.pool is None:
+            return Scene(self.plan, [], ever_served=bool(self.why), why=self.why)
         supervisor = self.supervisor
-        extra = {"detail": "" if supervisor else self.takeover.why, "last_incident": self.incidents.latest_line()}
-        return self.board.document(self.plan, self.views(), self._generation(), extra, **self._phase())
-
-    def health(self) -> dict[str, Any]:
-        return summary(self.document())
-
-    def _phase(self) -> dict[str, bool]:
-        supervisor = self.supervisor
-        if supervisor is None:
-            return {"ever_served": bool(self.takeover.why), "stopping": False}
-        return {"ever_served": supervisor.ever_served, "stopping": supervisor.stopping}
-
-    def _generation(self) -> int:
-        return self.supervisor.pool.generation if self.supervisor else 0
+        return Scene(self.plan, self.pool.views(), self.generation, supervisor.ever_served, supervisor.stopping)
 
     def _sources(self) -> Sources:
         return Sources(
-            status=lambda: self.board.status(self.plan, self.views(), **self._phase()),
-            generation=self._generation,
+            status=self.board.status,
+            generation=lambda: self.generation,
             workers=self._readings,
             logs=self.logs.counters,
             held=lambda: self.holding.answered,
         )
 
     def _readings(self) -> list[Reading]:
-        children = {w.number: w.child for w in self.supervisor.pool.workers} if self.supervisor else {}
-        usages = {number: self.samples.take(number, child) for number, child in children.items() if child}
-        return [
-            Reading(v.number, v.slot, v.state, v.uptime, usages.get(v.number), v.backoff or 0.0) for v in self.views()
-        ]
-
-    # What the next supervisor needs to know.
-
-    def _enrol(self, number: int, stats: psutil.Process | None, socket_path: str) -> None:
-        if stats is not None:
-            with suppress(psutil.Error):
-                self.enrolled[number] = Recorded(stats.pid, stats.create_time(), socket_path)
-        self.changed.set()
-
-    def _leave(self, number: int) -> None:
-        self.enrolled.pop(number, None)
-        self.changed.set()
-
-    def _history(self) -> dict[int, SavedSlot]:
-        slots = self.supervisor.pool.slots if self.supervisor else ()
-        return {slot.number: SavedSlot(slot.record, slot.restarts, slot.last_ending) for slot in slots}
-
-    async def _save(self) -> None:
-        while True:
-            await self.changed.wait()
-            self.changed = anyio.Event()
-            saved = Saved(self._history(), (*self.enrolled.values(), *self.takeover.remaining))
-            await anyio.to_thread.run_sync(self.state.write, saved)
+        children = {worker.number: worker.child for worker in self.pool.workers} if self.pool else {}
+        used = {number: self.samples.take(number, child) for number, child in children.items() if child}
+        views = self.pool.views() if self.pool else []
+        return [Reading(v.number, v.slot, v.state, v.uptime, used.get(v.number), v.backoff or 0.0) for v in views]
 
     def _beat(self) -> None:
         self.watchdog.beat()

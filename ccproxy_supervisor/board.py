@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from anyio import current_time
@@ -16,6 +17,7 @@ from ccproxy_supervisor.core.model import (
     Event,
     ModelSeen,
     OllamaStatus,
+    Probed,
     Reloaded,
     State,
     Status,
@@ -71,11 +73,27 @@ class Samples:
         return status.worker(view, usage, self._cpu.get(view.number), trend.slope() if trend else None)
 
 
-class Board:
-    """A listener of the journal that answers `/status`."""
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The heart as it is now; *why* says what is waited for before there is one."""
 
-    def __init__(self, home: str, samples: Samples, wall: Callable[[], float]) -> None:
-        self._home, self._samples, self._wall = home, samples, wall
+    plan: Plan
+    views: list[WorkerView]
+    generation: int = 0
+    ever_served: bool = False
+    stopping: bool = False
+    why: str = ""
+
+
+class Board:
+    """A listener of the journal that answers `/status`. *scene* is asked at every look, *incident* for the last one."""
+
+    def __init__(
+        self, home: str, scene: Callable[[], Scene], samples: Samples, incident: Callable[[], str],
+        wall: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._home, self._scene, self._samples = home, scene, samples
+        self._incident, self._wall = incident, wall
         self._started = current_time()
         self._models: dict[str, ModelView] = {}
         self._ollama: OllamaStatus | None = None
@@ -94,42 +112,47 @@ class Board:
                 self._samples.forget(number)
                 if ending:
                     self._history.ended(event, ending)
+        if not isinstance(event, Probed):  # what a probe changes comes as another event
+            self._look()
 
-    def status(self, plan: Plan, views: list[WorkerView], *, ever_served: bool, stopping: bool) -> Status:
-        return status.judge(views, self.reasons(plan, views), ever_served=ever_served, stopping=stopping)
+    def status(self) -> Status:
+        scene = self._scene()
+        return status.judge(scene.views, self._reasons(scene), ever_served=scene.ever_served, stopping=scene.stopping)
 
-    def reasons(self, plan: Plan, views: list[WorkerView]) -> list[str]:
-        models = [self._models[m.name] for m in plan.litellm.models if m.name in self._models]
-        needs = bool(wanted(plan.litellm.models, plan.settings.ollama.url))
-        ollama = self._ollama if plan.settings.ollama.enabled else None
-        return status.reasons(views, plan.settings.proxy.workers, ollama, models, needs_ollama=needs)
+    def health(self) -> dict[str, Any]:
+        return status.summary(self.document())
 
-    def remember(self, now: Status, views: list[WorkerView]) -> None:
-        """Something changed: the service is *now* so."""
-        slots = {view.slot: str(view.state) for view in views if view.slot is not None}
-        self._history.observe(self._wall(), str(now), slots)
-
-    def document(
-        self, plan: Plan, views: list[WorkerView], generation: int, extra: Mapping[str, Any],
-        *, ever_served: bool, stopping: bool,
-    ) -> dict[str, Any]:  # fmt: skip
-        """Build the answer of `/status`; *extra* is added to it."""
+    def document(self) -> dict[str, Any]:
+        """Build the answer of `/status`."""
+        scene, now = self._scene(), self._look()
+        plan, settings = scene.plan, scene.plan.settings
         names = {model.name: model.upstream for model in plan.litellm.models}
         seen = [self._models.get(name, ModelView(name)) for name in names]
-        settings = plan.settings
-        now = self.status(plan, views, ever_served=ever_served, stopping=stopping)
-        self.remember(now, views)
         return {
-            "status": str(now),
-            "reasons": self.reasons(plan, views),
+            "status": str(now), "reasons": self._reasons(scene), "detail": scene.why,
             "uptime": round(current_time() - self._started, 1),
-            "version": __version__, "pid": os.getpid(), "home": self._home, "generation": generation,
+            "version": __version__, "pid": os.getpid(), "home": self._home, "generation": scene.generation,
             "listen": {"host": settings.proxy.host, "port": settings.proxy.port},
-            "serving": sum(view.state is State.SERVING for view in views),
-            "workers": [self._samples.row(view) for view in views],
+            "serving": sum(view.state is State.SERVING for view in scene.views),
+            "workers": [self._samples.row(view) for view in scene.views],
             "models": [status.model(view) | {"upstream": names[view.name]} for view in seen],
             "ollama": status.ollama(self._ollama if settings.ollama.enabled else None),
             "reload": status.reload(*(self._reload or (None, None))),
             "litellm": plan.birth.litellm_version,
             "history": self._history.document(self._wall()),
-        } | dict(extra)  # fmt: skip
+            "last_incident": self._incident(),
+        }  # fmt: skip
+
+    def _look(self) -> Status:
+        """Note in the history how things are."""
+        now = self.status()
+        slots = {view.slot: str(view.state) for view in self._scene().views if view.slot is not None}
+        self._history.observe(self._wall(), str(now), slots)
+        return now
+
+    def _reasons(self, scene: Scene) -> list[str]:
+        plan, settings = scene.plan, scene.plan.settings
+        models = [self._models[m.name] for m in plan.litellm.models if m.name in self._models]
+        needs = bool(wanted(plan.litellm.models, settings.ollama.url))
+        ollama = self._ollama if settings.ollama.enabled else None
+        return status.reasons(scene.views, settings.proxy.workers, ollama, models, needs_ollama=needs)

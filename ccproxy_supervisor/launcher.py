@@ -95,7 +95,8 @@ class Control:
         if self.loop is None:
             if word == "drain":
                 os._exit(0)  # nothing served yet, nothing to drain
-            return self.activated.set()
+            self.activated.set()
+            return
         event = self.activated if word == "activate" else self.leaving
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving already
             self.loop.call_soon_threadsafe(event.set)

@@ -37,7 +37,7 @@ class Takeover:
             leftover.ask()
             self._journal(Note("leftover.asked", "warning", {"pid": leftover.record.pid}))
 
-    async def clear(self) -> None:
+    async def run(self) -> None:
         """Kill the leftovers that outlive their time to drain."""
         proxy = self._settings().proxy
         await self._kill_after(proxy.drain_timeout + proxy.kill_timeout)

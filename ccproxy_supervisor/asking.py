@@ -1,0 +1,46 @@
+"""Puts questions to workers on their private sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ccproxy_supervisor.core.answer import Answer, Failure, Fetch, verdict
+from ccproxy_supervisor.core.model import Verdict
+from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.edge.home import Home
+from ccproxy_supervisor.worker import Worker
+
+PROBE = 1 << 16  # bytes of a probe's answer
+REPORT = 1 << 20  # bytes of a report on a model
+
+
+class Asking:
+    """*plan* is the one in force: its key is sent along."""
+
+    def __init__(self, home: Home, plan: Callable[[], Plan], fetch: Fetch) -> None:
+        self._home, self._plan, self._fetch = home, plan, fetch
+
+    def probe(self, path: str) -> Callable[[int, float], Awaitable[Verdict]]:
+        """Return a probe of *path* for the heart: of a worker by number, within so many seconds."""
+
+        async def ask(number: int, timeout: float) -> Verdict:
+            return verdict(await self.ask(number, path, timeout))
+
+        return ask
+
+    async def ask(self, number: int, path: str, timeout: float, *, limit: int = PROBE, **more: Any) -> Answer | Failure:
+        key = self._plan().birth.key
+        headers = (("Authorization", f"Bearer {key}"),) if key else ()
+        unix = str(self._home.socket(number))
+        return await self._fetch(
+            f"http://localhost{path}", unix=unix, timeout=timeout, limit=limit, headers=headers, **more
+        )
+
+    async def complete(self, model: str, worker: Worker) -> str | None:
+        """Ask *worker* for one short completion of *model*; return what is wrong with the answer."""
+        body = json.dumps({"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}).encode()
+        seconds = self._plan().settings.models.timeout
+        judged = verdict(await self.ask(worker.number, "/v1/chat/completions", seconds, method="POST", body=body))
+        return None if judged.ok else f"model {model}: {judged.detail}"

@@ -1,0 +1,47 @@
+"""What the next supervisor needs to know of this one: its workers, and its slots' histories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+import anyio
+import psutil
+from anyio import to_thread
+
+from ccproxy_supervisor.edge.state import Recorded, Saved, StateFile
+from ccproxy_supervisor.edge.state import Slot as SavedSlot
+from ccproxy_supervisor.seat import Slot
+
+
+class Handover:
+    """*leftovers* of an earlier supervisor are handed on until they are gone."""
+
+    def __init__(
+        self, state: StateFile, slots: Callable[[], Iterable[Slot]], leftovers: Callable[[], tuple[Recorded, ...]]
+    ) -> None:
+        self._state, self._slots, self._leftovers = state, slots, leftovers
+        self._workers: dict[int, Recorded] = {}
+        self._changed = anyio.Event()
+
+    def enrol(self, number: int, process: psutil.Process | None, socket: str) -> None:
+        if process is not None:
+            with suppress(psutil.Error):
+                self._workers[number] = Recorded(process.pid, process.create_time(), socket)
+        self._changed.set()
+
+    def leave(self, number: int) -> None:
+        self._workers.pop(number, None)
+        self._changed.set()
+
+    def write(self) -> None:
+        """Blocking; small."""
+        slots = {slot.number: SavedSlot(slot.record, slot.restarts, slot.last_ending) for slot in self._slots()}
+        self._state.write(Saved(slots, (*self._workers.values(), *self._leftovers())))
+
+    async def run(self) -> None:
+        """Write at every change, off the event loop, for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed = anyio.Event()
+            await to_thread.run_sync(self.write)

@@ -1,0 +1,109 @@
+"""Orders, from signals and from the control socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+import anyio
+
+from ccproxy_supervisor.asking import Asking
+from ccproxy_supervisor.core.faults import ConfigError
+from ccproxy_supervisor.core.model import Cause, Journal, Reloaded
+from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.supervisor import Supervisor
+
+CONTROL = "control socket"
+
+
+class Place(Protocol):
+    """The daemon, as orders need it. *supervisor* is None while the public socket is waited for (*why*)."""
+
+    plan: Plan
+    supervisor: Supervisor | None
+
+    @property
+    def why(self) -> str: ...
+    @property
+    def generation(self) -> int: ...
+    def read(self) -> Plan: ...
+    def give_up(self) -> None:
+        """Stop waiting for the public socket."""
+
+
+class Orders:
+    def __init__(self, place: Place, asking: Asking, rotate: Callable[[], object], journal: Journal) -> None:
+        self._place, self._asking, self._rotate, self._journal = place, asking, rotate, journal
+
+    async def take(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Carry out *name*; raises `ValueError` for one that cannot be understood."""
+        match name:
+            case "reload":
+                return self._told(await self.reload(CONTROL))
+            case "restart":
+                cause = body.get("cause", Cause.RESTART)
+                if cause not in (Cause.RESTART, Cause.UPGRADE):
+                    raise ValueError("cause is restart or upgrade")
+                return self._told(await self.reload(CONTROL, Cause(cause)))
+            case "stop":
+                self.stop(CONTROL)
+                return {"result": "stopping"}
+            case "rotate":
+                self._rotate()
+                return {"result": "rotated"}
+            case "canary":
+                python, model = body.get("python"), body.get("model")
+                if not isinstance(python, str) or not isinstance(model, str) or not os.path.isabs(python):
+                    raise ValueError("python, an absolute path, and model are needed")
+                return await self.canary(python, model)
+        raise ValueError("no such order")
+
+    async def reload(self, by: str, cause: Cause = Cause.RELOAD) -> Reloaded:
+        place = self._place
+        if place.supervisor:
+            return await place.supervisor.reload(by, cause)
+        report = Reloaded("refused", f"waiting for the public socket: {place.why}", by)
+        with suppress(ConfigError):
+            place.plan = place.read()  # perhaps it names another port now
+        self._journal(report)
+        return report
+
+    async def canary(self, python: str, model: str) -> dict[str, Any]:
+        """Prove LiteLLM under another interpreter, with the configuration in force, without letting it serve."""
+        place = self._place
+        if place.supervisor is None:
+            return {"ok": False, "detail": f"waiting for the public socket: {place.why}", "seconds": 0.0}
+        begun = anyio.current_time()
+        birth = replace(place.plan.birth, python=python, digest=f"canary {python}")
+        wrong = await place.supervisor.canary(replace(place.plan, birth=birth), partial(self._asking.complete, model))
+        seconds = round(anyio.current_time() - begun, 3)
+        return {"ok": wrong is None, "detail": wrong or "ready, and answered a completion", "seconds": seconds}
+
+    def stop(self, by: str) -> None:
+        if self._place.supervisor:
+            self._place.supervisor.stop(by)
+        else:
+            self._place.give_up()
+
+    async def run(self) -> None:
+        """Heed them for ever, each at once: a reload may take minutes."""
+        signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+        with anyio.open_signal_receiver(*signals) as heard:
+            async with anyio.create_task_group() as tasks:
+                async for number in heard:
+                    match number:
+                        case signal.SIGHUP:
+                            tasks.start_soon(self.reload, "SIGHUP")
+                        case signal.SIGUSR1:
+                            self._rotate()
+                        case _:
+                            self.stop(signal.Signals(number).name)
+
+    def _told(self, report: Reloaded) -> dict[str, Any]:
+        told = {"result": report.result, "detail": report.detail, "changes": list(report.changes)}
+        return told | {"generation": self._place.generation}
