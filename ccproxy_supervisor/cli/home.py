@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -19,7 +20,7 @@ def init(home: str | None, *, no_litellm: bool) -> None:
     """
     from ccproxy_supervisor.cli.litellm import shop
     from ccproxy_supervisor.core.settings import parse
-    from ccproxy_supervisor.deploy.home import prepare
+    from ccproxy_supervisor.deploy.home import prepare, question
     from ccproxy_supervisor.edge.home import SETTINGS, locate
 
     place = locate(os.path.join(home, SETTINGS) if home else None, os.environ)
@@ -30,3 +31,6 @@ def init(home: str | None, *, no_litellm: bool) -> None:
     if not no_litellm:
         with shop(place) as opened:
             opened.first(parse(place.read(place.settings_file)).proxy.python)
+            plan = place.read_plan(os.environ, sys.executable)
+        click.echo(f"Start it with: ccproxy-supervisor run --config {place.settings_file}")
+        click.echo(f"and then try:  {question(place.folder, plan)}")

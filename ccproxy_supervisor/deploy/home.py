@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import textwrap
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +14,8 @@ import yaml
 
 from ccproxy_supervisor.core.answer import Answer
 from ccproxy_supervisor.core.ollama import read_models
+from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.deploy.fleet import authority
 from ccproxy_supervisor.deploy.litellm import Say
 from ccproxy_supervisor.edge.fetch import fetch
 
@@ -53,6 +57,16 @@ async def ollama_models(url: str = OLLAMA) -> str:
         for name in names
     ]
     return "\n" + textwrap.indent(yaml.safe_dump(entries, sort_keys=False), "  ") if entries else ""
+
+
+def question(home: Path, plan: Plan) -> str:
+    """The command that asks the first model something, for a person to copy."""
+    asked = {"model": plan.litellm.models[0].name, "max_tokens": 50, "stream": True}
+    body = json.dumps(asked | {"messages": [{"role": "user", "content": "Hello"}]}, separators=(",", ":"))
+    proxy = plan.settings.proxy
+    key = f'-H "x-api-key: $(cat {shlex.quote(str(home / "master.key"))})" ' if proxy.auth == "master-key" else ""
+    url = f"http://{authority(proxy.host, proxy.port)}/v1/messages"
+    return f"curl -N {url} {key}-H 'content-type: application/json' -d {shlex.quote(body)}"
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import stat
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from click.testing import CliRunner
 
 from ccproxy_supervisor.cli.home import init
 from ccproxy_supervisor.core.settings import Settings, parse
-from ccproxy_supervisor.deploy.home import FILES, prepare
+from ccproxy_supervisor.deploy.home import FILES, prepare, question
 from ccproxy_supervisor.edge.home import Home
 
 ROOT = Path(__file__).parents[2]
@@ -86,3 +89,16 @@ def test_a_place_where_no_home_can_be_is_named(tmp_path):
 
     assert result.exit_code == 1
     assert result.stderr == f"cannot make {tmp_path}/file/home: Not a directory: {tmp_path}/file/home\n"
+
+
+@pytest.mark.parametrize(("auth", "key"), [("open", ()), ("master-key", ("-H", "x-api-key: $(cat {home}/master.key)"))])
+def test_the_line_to_try_asks_the_first_model_where_litellm_listens(tmp_path, auth, key):
+    prepare(tmp_path, [].append)
+    (tmp_path / "supervisor.yaml").write_text(f"proxy: {{port: 20555, auth: {auth}}}\n")
+    plan = Home(tmp_path / "supervisor.yaml").read_plan({"PATH": "/bin"}, sys.executable)
+
+    words = shlex.split(question(tmp_path, plan))
+
+    assert words[:3] == ["curl", "-N", "http://127.0.0.1:20555/v1/messages"]
+    assert tuple(words[3:-4]) == tuple(word.format(home=tmp_path) for word in key)
+    assert json.loads(words[-1])["model"] == plan.litellm.models[0].name
