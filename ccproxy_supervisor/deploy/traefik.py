@@ -85,7 +85,7 @@ def document(settings: Settings, ledger: Ledger, key: str | None) -> dict[str, A
     for token in ledger.tokens:
         routers |= _member(token) if token.name == PEER else _client(token)
     routers["ccproxy-deny"] = _router(
-        "PathPrefix(`/`)", "noop@internal", "ccproxy-challenge", "ccproxy-deny", priority=1
+        "PathPrefix(`/`)", "ccproxy-nobody", "ccproxy-challenge", "ccproxy-deny", priority=1
     )
     for router in routers.values():
         router["entryPoints"] = list(ledger.entry_points)
@@ -94,7 +94,8 @@ def document(settings: Settings, ledger: Ledger, key: str | None) -> dict[str, A
     local = {"servers": [{"url": f"http://{authority(settings.proxy.host, settings.proxy.port)}"}]}
     admin = {"servers": [{"url": f"http://{authority(settings.admin.host, settings.admin.port)}"}]}
     front = balancer(settings.fleet, there) if settings.fleet else local
-    services = {"ccproxy": front} | ({"ccproxy-local": local, "ccproxy-admin": admin} if peer else {})
+    services = {"ccproxy": front, "ccproxy-nobody": _NOBODY}
+    services |= {"ccproxy-local": local, "ccproxy-admin": admin} if peer else {}
     return {
         "routers": routers,
         "middlewares": {
@@ -158,6 +159,10 @@ def _retry(several: bool) -> dict[str, Any]:
     """
     return {"attempts": 8, "initialInterval": "200ms"} if several else {"attempts": 3, "initialInterval": "50ms"}
 
+
+#: Where denied requests would go if they were not denied before. Traefik's own noop@internal would do, but what it
+#: answers is left out of access log and metrics, and guessed tokens are worth seeing.
+_NOBODY = {"servers": [{"url": "http://127.0.0.1:1"}]}
 
 #: No buffering: a negative interval hands on every chunk as it comes. The Host of a client means nothing to LiteLLM.
 _FORWARDING = {"serversTransport": "ccproxy", "passHostHeader": False, "responseForwarding": {"flushInterval": "-1ms"}}

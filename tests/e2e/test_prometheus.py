@@ -207,6 +207,7 @@ def test_the_series_of_traefik_that_we_use_exist(prometheus):
     names = set(httpx.get(f"http://127.0.0.1:{prometheus.port}/api/v1/label/__name__/values").json()["data"])
 
     assert names >= FOREIGN
+    assert prometheus.value('sum(traefik_entrypoint_requests_total{code="401", entrypoint="web"})') > 0
 
 
 def test_the_rules_are_loaded_and_none_fails(prometheus):

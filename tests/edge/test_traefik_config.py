@@ -112,6 +112,7 @@ def test_without_tokens_everything_is_denied_and_the_file_is_not_empty():
     assert list(told["routers"]) == ["ccproxy-deny"]
     assert told["routers"]["ccproxy-deny"]["middlewares"] == ["ccproxy-challenge", "ccproxy-deny"]
     assert told["middlewares"]["ccproxy-deny"]["ipAllowList"]["rejectStatusCode"] == 401
+    assert told["services"]["ccproxy-nobody"]["loadBalancer"]["servers"] == [{"url": "http://127.0.0.1:1"}]
 
 
 @pytest.mark.parametrize(("key", "sent"), [("sk-litellm", "Bearer sk-litellm"), (None, "")])
@@ -161,7 +162,7 @@ def test_every_part_that_is_named_is_there():
         for ledger in (Ledger(), LEDGER, LEDGER.add("fleet", NOW)):
             told = document(settings, ledger, None)
             named = {name for r in told["routers"].values() for name in r.get("middlewares", ())}
-            served = {r["service"] for r in told["routers"].values()} - {"noop@internal"}
+            served = {r["service"] for r in told["routers"].values()}
             assert named <= set(told["middlewares"])
             assert served <= set(told["services"])
             assert {s["loadBalancer"]["serversTransport"] for s in told["services"].values()} == set(
