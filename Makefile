@@ -22,7 +22,7 @@ COMPILE := $(DEV)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashe
 
 run: .venv/made
 	@.venv/bin/ccproxy-supervisor init .home
-	@exec .venv/bin/ccproxy-supervisor run --config .home/supervisor.yaml
+	@exec .venv/bin/ccproxy-supervisor run --verbose --config .home/supervisor.yaml
 
 test: litellm
 	@$(MAKE) --no-print-directory $(patsubst %,.venv-%/made,$(OTHERS))
