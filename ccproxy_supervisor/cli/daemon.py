@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import suppress
 
 import click
 
 from ccproxy_supervisor.cli.common import config_option, home_of, order
-from ccproxy_supervisor.edge.home import Home
 
 
 @click.command()
@@ -22,31 +19,13 @@ def run(config: str | None, *, verbose: bool | None) -> None:
     """
     from ccproxy_supervisor.app import run as run_daemon
 
-    home = home_of(config)
     if verbose is None:
         verbose = sys.stderr.isatty()
-    if verbose:
-        _invite(home)
-    sys.exit(run_daemon(home, show=_show if verbose else None))
+    sys.exit(run_daemon(home_of(config), show=_show if verbose else None))
 
 
 def _show(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _invite(home: Home) -> None:
-    """Say how to try it. The line works at once: the public socket holds the request until a worker serves."""
-    from ccproxy_supervisor.core.faults import ConfigError
-
-    with suppress(ConfigError):  # the daemon is about to say it
-        plan = home.read_plan(os.environ)
-        proxy, model = plan.settings.proxy, plan.litellm.models[0].name
-        key = "" if proxy.auth == "open" else f' -H "Authorization: Bearer $(cat {home.path("master.key")})"'
-        body = f'{{"model": "{model}", "max_tokens": 99, "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
-        url = f"http://{proxy.host}:{proxy.port}"
-        _show(f"Try it, in another terminal:\n\n  curl -N {url}/v1/messages{key} \\")
-        _show(f"    -H 'Content-Type: application/json' -d '{body}'\n")
-        _show("/v1/chat/completions takes the same. Stop with ^C.\n")
 
 
 @click.command()
