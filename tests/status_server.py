@@ -22,6 +22,7 @@ class Said:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))  # or closing would reset the connection
                 if self.path == "/" and said.page:
                     body, headers = said.page
                 else:
@@ -54,5 +55,5 @@ def answering(said, *, unix=None, port=0):
         server.shutdown()
         server.server_close()
         if unix:
-            unix.unlink()
+            unix.unlink(missing_ok=True)
         thread.join()
