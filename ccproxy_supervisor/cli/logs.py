@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime
 from operator import attrgetter
 
@@ -58,16 +59,14 @@ def logs(
     folder = glimpse(home_of(config), "logs", "directory", "logs")
     if not folder.is_dir() and not follow:
         fail(f"cannot show the logs: there is no folder {folder}; has the daemon ever run?")
-    files = [LogFiles(folder, log, whole=follow) for log in names or LOGS]
     show, wanted = _printer(raw=raw), Wanted(level, worker)
     horizon = _horizon(since)
     count = lines if lines is not None else SOME if since is None else MANY
-    try:
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        files = [stack.enter_context(closing(LogFiles(folder, log, whole=follow))) for log in names or LOGS]
         _show_past(files, wanted, horizon, count, show)
         if follow:
             _follow(files, wanted, show)
-    except KeyboardInterrupt:
-        pass
 
 
 def _show_past(files: Iterable[LogFiles], wanted: Wanted, horizon: float | None, count: int, show: Show) -> None:

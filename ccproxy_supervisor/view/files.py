@@ -31,10 +31,14 @@ class LogFiles:
         self.file: IO[bytes] | None = None
         self.end = 0
         with suppress(OSError):
-            self.file = open(self.path, "rb")  # noqa: SIM115 - `follow` goes on with it
+            self.file = open(self.path, "rb")  # noqa: SIM115 - see `close`
             size = os.fstat(self.file.fileno()).st_size
             start = max(0, size - LONGEST)
             self.end = start + _part(self.file, start, size).rfind(b"\n") + 1 if whole else size
+
+    def close(self) -> None:
+        if self.file:
+            self.file.close()
 
     def newest_first(self, *, rotated: bool) -> Iterator[Entry]:
         """Every entry from the last to the first, in the current file or in the *rotated* ones too."""
@@ -72,7 +76,7 @@ def unpacked(folder: Path, archive: Archive) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     with open(packed, "rb") as raw, suppress(EOFError, gzip.BadGzipFile, zlib.error):  # what is whole is shown
         shutil.copyfileobj(gzip.GzipFile(fileobj=raw), file, BLOCK)
-    file.flush()
+    file.seek(0)
     written = packed.stat().st_mtime_ns
     os.utime(file.fileno(), ns=(written, written))
     return file

@@ -17,17 +17,18 @@ class Follower:
     """Goes on where *files* were when they were opened; an unfinished line is shown when it is finished."""
 
     def __init__(self, files: LogFiles) -> None:
-        self._files, self._file = files, files.file
+        self._files = files
         self._carry = b""
         self._known = set(archives(files.folder, files.log))
-        if self._file:
-            self._file.seek(files.end)
+        if files.file:
+            files.file.seek(files.end)
 
     def news(self, now: float) -> Iterator[Entry]:
         """What was written since the last call."""
-        moved = self._file is None or not self._current(self._file)
-        if self._file:
-            yield from self._rest(self._file, now)
+        file = self._files.file
+        moved = file is None or not self._current(file)
+        if file:
+            yield from self._rest(file, now)
         if moved:
             yield from self._go_on(now)
 
@@ -48,16 +49,16 @@ class Follower:
             new = open(self._files.path, "rb")  # noqa: SIM115 - kept
         except OSError:
             return
-        known, self._known = self._known, set(archives(self._files.folder, self._files.log))
-        fresh = [each for each in archives(self._files.folder, self._files.log) if each not in known]
+        rotated = archives(self._files.folder, self._files.log)
+        fresh = [each for each in rotated if each not in self._known]
+        self._known.update(fresh)
         if self._carry:
             yield from self._lines(b"\n", now)
-        for missed in fresh[1:] if self._file else fresh:  # the first is the one we had
+        for missed in fresh[1:] if self._files.file else fresh:  # the first is the one we had
             with suppress(OSError), unpacked(self._files.folder, missed) as file:
                 yield from self._rest(file, now)
-        if self._file:
-            self._file.close()
-        self._file = new
+        self._files.close()
+        self._files.file = new
         yield from self._rest(new, now)
 
     def _rest(self, file: IO[bytes], now: float) -> Iterator[Entry]:

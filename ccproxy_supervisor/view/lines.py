@@ -32,9 +32,9 @@ class Lines:
     def _body(self, entry: Entry) -> str:
         if entry.fields is None:
             text = printable(entry.line.decode(errors="replace"))
-            return f"{self._paint(f'{entry.log:8}', '2')}{text}"
+            return f"{self._paint(f'{entry.log:7}', '2')} {text}"
         fields = entry.fields
-        level = self._paint(f"{entry.level:8}", COLOURS.get(entry.level, ""))
+        level = self._paint(f"{entry.level:7}", COLOURS.get(entry.level, ""))
         name = (
             f"{fields['event']:20}" if "event" in fields else f"{fields.get('logger', '')}: {fields.get('message', '')}"
         )
@@ -42,7 +42,7 @@ class Lines:
             self._pair(key, value) for key, value in fields.items() if key not in FIRST + LAST and value is not None
         ]
         below = [line for key in LAST for line in _many(fields.get(key))]
-        return "\n".join([" ".join([f"{level}{printable(name)}", *rest]).rstrip(), *map(self._quoted, below)])
+        return "\n".join([" ".join([f"{level} {printable(name)}", *rest]).rstrip(), *map(self._quoted, below)])
 
     def _pair(self, key: str, value: Any) -> str:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -45,7 +45,7 @@ class Sheet:
 
 
 def sheet(document: Mapping[str, Any], now: float) -> Sheet:
-    listen, litellm = document["listen"], document.get("litellm")
+    listen = document["listen"]
     state, serving = document["status"], document.get("serving", 0)
     port = f"[{listen['host']}]" if ":" in listen["host"] else listen["host"]
     daemon = f"up {spell(document['uptime'])}, pid {document['pid']}, version {document['version']}"
@@ -53,7 +53,7 @@ def sheet(document: Mapping[str, Any], now: float) -> Sheet:
         ("status", _cell(state, TONES.get(state, NONE))),
         ("daemon", _cell(f"{daemon}, {document['home']}")),
         ("serves", _cell(f"{port}:{listen['port']}, {serving} of {_slots(document)}, generation {document['generation']}")),
-        ("litellm", _cell(litellm or "unknown version")),
+        ("litellm", _litellm(document.get("litellm"), document.get("upgrade") or {}, now)),
     ]  # fmt: skip
     why = [*document.get("reasons", ()), *filter(None, [document.get("detail")])]
     head[1:1] = [("" if index else "because", _cell(reason)) for index, reason in enumerate(why)]
@@ -73,6 +73,15 @@ def gist(value: Any) -> Any:
 
 def _cell(text: object, tone: str = NONE) -> Cell:
     return Cell(printable("-" if text is None else str(text)), tone)
+
+
+def _litellm(version: str | None, upgrade: Mapping[str, Any], now: float) -> Cell:
+    told, pinned, last = version or "unknown version", upgrade.get("pinned"), upgrade.get("last")
+    if pinned and pinned != version:
+        told += f" (this supervisor was tested with {pinned})"
+    if last and last["result"] != "done":
+        return _cell(f"{told}; {last['action']} {last['result']} {ago(last['at'], now)}: {last['detail']}", WARN)
+    return _cell(told)
 
 
 def _slots(document: Mapping[str, Any]) -> str:
