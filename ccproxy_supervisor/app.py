@@ -42,6 +42,7 @@ from ccproxy_supervisor.edge.ollama import OllamaWatch
 from ccproxy_supervisor.edge.page import page
 from ccproxy_supervisor.edge.room import Room
 from ccproxy_supervisor.edge.state import Saved, StateFile
+from ccproxy_supervisor.edge.upgrades import Upgrades
 from ccproxy_supervisor.edge.wake import Wake
 from ccproxy_supervisor.handover import Handover
 from ccproxy_supervisor.orders import Orders
@@ -92,7 +93,10 @@ class Daemon:
         self.logs.hide(plan.secrets)
         self.writer = Writer(partial(self.logs.write, "supervisor"), settings.logs.level, show)
         self.incidents = Incidents(home.run / "incidents", self.tell, self.samples.memory)
-        self.board = Board(str(home.folder), self.scene, self.samples, self.incidents.latest_line, time.time)
+        self.upgrades = Upgrades(home.run)
+        self.board = Board(
+            str(home.folder), self.scene, self.samples, self.incidents.latest_line, self.upgrades.document, time.time
+        )
         self.takeover = Takeover(lambda: self.plan.settings, self.tell)
         self.state = StateFile(home.run / "state.json", self.tell_from_thread)
         self.handover = Handover(
@@ -110,7 +114,7 @@ class Daemon:
         self.gauges = Gauges(self._sources(), __version__)
         self.gauges.adopt(*_labels(plan))
         room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
-        self.metrics = Metrics([self.gauges, ProcessGauges(), room])
+        self.metrics = Metrics([self.gauges, ProcessGauges(), room, self.upgrades])
         self.listeners: list[Callable[[Event], None]] = [self.writer, self.metrics, self.gauges, self.incidents]
         self.listeners += [self.board]
 

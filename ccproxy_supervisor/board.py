@@ -86,14 +86,14 @@ class Scene:
 
 
 class Board:
-    """A listener of the journal that answers `/status`. *scene* is asked at every look, *incident* for the last one."""
+    """A listener of the journal that answers `/status`. *scene* is asked at every look, *incident* and *upgrade* for the last."""
 
     def __init__(
         self, home: str, scene: Callable[[], Scene], samples: Samples, incident: Callable[[], str],
-        wall: Callable[[], float],
+        upgrade: Callable[[], dict[str, Any]], wall: Callable[[], float],
     ) -> None:  # fmt: skip
         self._home, self._scene, self._samples = home, scene, samples
-        self._incident, self._wall = incident, wall
+        self._incident, self._upgrade, self._wall = incident, upgrade, wall
         self._started = current_time()
         self._models: dict[str, ModelView] = {}
         self._ollama: OllamaStatus | None = None
@@ -138,7 +138,7 @@ class Board:
             "models": [status.model(view) | {"upstream": names[view.name]} for view in seen],
             "ollama": status.ollama(self._ollama if settings.ollama.enabled else None),
             "reload": status.reload(*(self._reload or (None, None))),
-            "litellm": plan.birth.litellm_version,
+            "litellm": plan.birth.litellm_version, "upgrade": self._upgrade(),
             "history": self._history.document(self._wall()),
             "last_incident": self._incident(),
         }  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from pydantic import TypeAdapter
 
 FILE = "upgrade.json"
@@ -47,6 +50,32 @@ def write(run: Path, upgrade: Upgrade) -> None:
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(_UPGRADE.dump_json(upgrade))
         partial.replace(run / FILE)
+
+
+class Upgrades:
+    """What the daemon shows of them: a part of `/status`, and a collector of metrics."""
+
+    def __init__(self, run: Path) -> None:
+        self._run, self._pinned = run, pinned()
+
+    def document(self) -> dict[str, Any]:
+        last = read(self._run)
+        told = (
+            {**asdict(last), "at": datetime.fromtimestamp(last.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+            if last
+            else None
+        )
+        return {"pinned": self._pinned, "last": told}
+
+    def collect(self) -> Iterator[Metric]:
+        """Answer the registry; before the first one there is no sample."""
+        last = read(self._run)
+        well = GaugeMetricFamily("ccproxy_litellm_upgrade_last_success", "Whether the last change of LiteLLM was made.")
+        when = GaugeMetricFamily("ccproxy_litellm_upgrade_timestamp_seconds", "When the last change of LiteLLM ended.")
+        if last:
+            well.add_metric([], last.result == "done")
+            when.add_metric([], last.at)
+        yield from (well, when)
 
 
 def pinned() -> str:

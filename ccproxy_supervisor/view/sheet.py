@@ -80,7 +80,10 @@ def _litellm(version: str | None, upgrade: Mapping[str, Any], now: float) -> Cel
     if pinned and pinned != version:
         told += f" (this supervisor was tested with {pinned})"
     if last and last["result"] != "done":
-        return _cell(f"{told}; {last['action']} {last['result']} {ago(last['at'], now)}: {last['detail']}", WARN)
+        return _cell(
+            f"{told}; {last['action']} {last['result']} {ago(last['at'], now)}: {last['detail']}",
+            TONES.get(last["result"], NONE),
+        )
     return _cell(told)
 
 

@@ -145,7 +145,8 @@ def test_a_release_that_does_not_serve_leaves_the_old_one_serving(place, version
     assert linked(daemon) == GOOD
     (incident,) = (daemon.folder / "run" / "incidents").glob("*-upgrade.json")
     assert reason in json.loads(incident.read_text())["detail"]
-    assert upgrades.read(daemon.home.run).result == "failed"
+    assert daemon.status()["upgrade"]["last"]["result"] == "failed"
+    assert "ccproxy_litellm_upgrade_last_success 0.0" in daemon.metrics()
 
 
 @pytest.mark.parametrize(("version", "reason"), [(BROKEN, "no such table: models"), (SICK, "answered 500")])

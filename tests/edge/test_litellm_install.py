@@ -8,6 +8,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import sample_status
 from wheels import unpack
 
 from ccproxy_supervisor.deploy import litellm, locks
@@ -16,6 +17,7 @@ from ccproxy_supervisor.deploy.environments import Environment, Environments, br
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.pip import _reason
 from ccproxy_supervisor.edge import upgrades
+from ccproxy_supervisor.view.sheet import sheet
 
 LOCK = "litellm==1.2.3 \\\n    --hash=sha256:00\n"
 
@@ -332,6 +334,48 @@ def test_the_note_of_the_last_change_comes_back_and_rubbish_is_no_note(tmp_path)
 
     (tmp_path / "upgrade.json").write_text("[")
     assert upgrades.read(tmp_path) is None
+
+
+def test_the_daemon_shows_the_last_change_and_what_is_pinned(tmp_path):
+    shown = upgrades.Upgrades(tmp_path)
+    assert shown.document() == {"pinned": upgrades.pinned(), "last": None}
+    assert [sample for metric in shown.collect() for sample in metric.samples] == []
+
+    upgrades.write(tmp_path, upgrades.Upgrade("upgrade", "failed", 1795459200.0, 2.0, "1.2.3", "1.0.0", "why"))
+
+    assert shown.document()["last"] == {
+        "action": "upgrade",
+        "result": "failed",
+        "at": "2026-11-23T18:40:00Z",
+        "seconds": 2.0,
+        "version": "1.2.3",
+        "before": "1.0.0",
+        "detail": "why",
+    }
+    assert {sample.name: sample.value for metric in shown.collect() for sample in metric.samples} == {
+        "ccproxy_litellm_upgrade_last_success": 0,
+        "ccproxy_litellm_upgrade_timestamp_seconds": 1795459200.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "told"),
+    [
+        ({"pinned": "1.2.3", "last": None}, "1.2.3"),
+        ({"pinned": "1.3.0", "last": None}, "1.2.3 (this supervisor was tested with 1.3.0)"),
+        (
+            {
+                "pinned": "1.2.3",
+                "last": {"action": "rollback", "result": "failed", "at": "2026-11-23T19:00:00Z", "detail": "why"},
+            },
+            "1.2.3; rollback failed 1 h ago: why",
+        ),
+    ],
+)
+def test_status_shows_which_litellm_runs_and_what_became_of_the_last_change(upgrade, told):
+    head = dict(sheet(sample_status.document(litellm="1.2.3", upgrade=upgrade), sample_status.NOW).head)
+
+    assert head["litellm"].text == told
 
 
 def test_pip_is_condensed_to_how_far_it_is():
