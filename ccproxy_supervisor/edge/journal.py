@@ -47,7 +47,7 @@ class Writer:
         line = json.dumps({"time": stamp, "level": level, "event": name} | fields, ensure_ascii=False, default=str)
         self._write(line.encode(errors="replace") + b"\n")
         if self._show:
-            words = " ".join(f"{key}={value}" for key, value in fields.items())
+            words = " ".join(f"{key}={value}" for key, value in fields.items() if key != "output")  # `why` shows it
             self._show(f"{now.astimezone():%H:%M:%S} {level:7} {name:20} {words}".rstrip())
 
     def _lines(self, event: Event) -> list[tuple[str, str, Fields]]:
