@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,13 +46,13 @@ def history(now: float = NOW) -> History:
     for moved in ENDINGS:
         ending = moved.ending
         assert ending is not None
-        kept.ended(moved, Ending(ending.cause, ending.uptime, now - (NOW - ending.at), ending.status))
+        kept.ended(moved, replace(ending, at=now - (NOW - ending.at)))
     return kept
 
 
 def document(now: float = NOW, **changes: Any) -> dict[str, Any]:
     """Everything there can be, as of *now*; *changes* replace keys."""
-    killed = Ending(KILLED.cause, KILLED.uptime, now - 3 * HOUR, KILLED.status, output=KILLED.output)
+    killed = replace(KILLED, at=now - 3 * HOUR)
     views = [
         (WorkerView(0, State.SERVING, 5, 5731, 3, 2.9 * HOUR, 2, last_ending=killed), 391 * MIB, 0.42, 14.0 * MIB),
         (WorkerView(1, State.SERVING, 6, 5764, 3, 3.8 * HOUR, 1), 373 * MIB, 0.08, None),

@@ -11,6 +11,7 @@ from ccproxy_supervisor.core.model import Ending, Transition
 
 DAY = 86400.0
 CHANGES, ENDINGS = 200, 100  # kept at most, of each track and in all: `/status` stays small in a crash loop
+LINES, WIDTH, TOLD = 8, 300, 5  # of the last words of an unplanned ending, and for how many of these
 
 
 class Track:
@@ -48,7 +49,7 @@ class History:
     def __init__(self) -> None:
         self._service = Track()
         self._slots: dict[int, Track] = {}
-        self._endings: deque[tuple[Ending, dict[str, Any]]] = deque(maxlen=ENDINGS)
+        self._endings: deque[dict[str, Any]] = deque(maxlen=ENDINGS)
 
     def observe(self, at: float, status: str, slots: Mapping[int, str]) -> None:
         """The service is in *status* and its *slots* in these states."""
@@ -59,16 +60,20 @@ class History:
             self._slots[number].add(at, "gone")
 
     def ended(self, moved: Transition, ending: Ending) -> None:
-        """A worker's life ended."""
+        """A worker's life ended. The newest unplanned ones keep what the workers said last."""
         row = {"at": utc(ending.at), "worker": moved.number, "slot": moved.slot, "generation": moved.generation}
-        told = row | {"cause": str(ending.cause), "planned": ending.cause.planned, "uptime": round(ending.uptime, 1)}
-        exit_ = "" if ending.status is None else in_words(ending.status)
-        self._endings.append((ending, told | {"told": sentence(told | {"exit": exit_})}))
+        row |= {"cause": str(ending.cause), "planned": ending.cause.planned, "uptime": round(ending.uptime, 1)}
+        row["told"] = sentence(row | {"exit": "" if ending.status is None else in_words(ending.status)})
+        if not ending.cause.planned:
+            row["output"] = [line[:WIDTH] for line in ending.output[-LINES:]]
+        self._endings.append(row)
+        for old in [each for each in self._endings if "output" in each][:-TOLD]:
+            del old["output"]
 
     def document(self, now: float) -> dict[str, Any]:
         horizon = now - DAY
         return {
             "service": self._service.since(horizon),
             "slots": {str(number): track.since(horizon) for number, track in sorted(self._slots.items())},
-            "endings": [row for ending, row in self._endings if ending.at >= horizon],
+            "endings": [row for row in self._endings if row["at"] >= utc(horizon)],
         }

@@ -1,5 +1,6 @@
 """The last day, bounded however much happens."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from ccproxy_supervisor.core.history import CHANGES, DAY, ENDINGS, History
@@ -85,3 +86,14 @@ def test_endings_are_told_in_words_for_a_day_and_not_too_many():
     for number in range(300):
         history.ended(*gone(number, Cause.EXITED, NOON))
     assert len(history.document(NOON)["endings"]) == ENDINGS
+
+
+def test_only_the_newest_unplanned_endings_keep_last_words_and_not_all_of_them():
+    history = History()
+    for number in range(9):
+        moved, ending = gone(number, Cause.EXITED if number % 4 else Cause.RELOAD, NOON)
+        history.ended(moved, replace(ending, output=tuple(f"{line} {'x' * 500}" for line in range(20))))
+    kept = {each["worker"]: each["output"] for each in history.document(NOON)["endings"] if "output" in each}
+    assert list(kept) == [2, 3, 5, 6, 7]
+    assert [line[:3] for line in kept[7]] == ["12 ", "13 ", "14 ", "15 ", "16 ", "17 ", "18 ", "19 "]
+    assert {len(line) for line in kept[7]} == {300}

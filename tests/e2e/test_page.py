@@ -73,6 +73,16 @@ def test_it_renews_itself(page, said):
     assert "generation 4" in page.text()
 
 
+def test_a_young_daemon_shows_what_there_is_of_its_day(page, said):
+    said.document["history"]["service"] = [{"at": said.document["history"]["service"][-1]["at"], "state": "healthy"}]
+    said.document["history"]["slots"] = {}
+    page.wait(6)
+    assert page.run("document.getElementById('h-day').textContent") == "Last hour"
+    left = page.run("document.querySelector('.run').getBoundingClientRect().left")
+    bar = page.run("(({left, width}) => [left, width])(document.querySelector('.bar').getBoundingClientRect())")
+    assert abs((left - bar[0]) / bar[1] - 0.6) < 0.01  # 24 minutes ago
+
+
 def test_a_silent_daemon_is_shown_as_such_asked_ever_less_and_found_again(tab, said):
     with answering(said) as port:
         tab.open(f"http://127.0.0.1:{port}/")
