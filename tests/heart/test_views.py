@@ -1,0 +1,67 @@
+"""What status shows of the heart, at every stage of a life."""
+
+import anyio
+import pytest
+from stage import curtain, plan_of
+
+from ccproxy_supervisor.core.model import Cause
+
+pytestmark = pytest.mark.anyio
+
+
+def told(supervisor):
+    return [(view.slot, str(view.state), view.number) for view in supervisor.pool.views()]
+
+
+async def test_a_slot_is_shown_through_start_service_backoff_and_restart(stage):
+    stage.lives = {1: {"ready_at": 5, "lives": 20}, 2: {"ready_at": 5}}
+    supervisor = stage.supervisor(plan_of())
+    async with curtain() as tasks:
+        tasks.start_soon(supervisor.run)
+        await anyio.sleep(1)
+        assert told(supervisor) == [(0, "starting", 1)]
+        await anyio.sleep(9)
+        assert told(supervisor) == [(0, "serving", 1)]
+        await anyio.sleep(10.5)
+        (view,) = supervisor.pool.views()
+        assert (view.state, view.pid, view.backoff, view.restarts) == ("backoff", None, 0.5, 1)
+        assert view.last_ending.cause is Cause.EXITED
+        await anyio.sleep(10)
+        assert told(supervisor) == [(0, "serving", 2)]
+        supervisor.stop("test")
+
+
+async def test_newcomers_and_draining_workers_have_no_slot_and_come_last(stage):
+    stage.lives = {1: {"stream": 20}, 2: {"ready_at": 5}}
+    supervisor = stage.supervisor(plan_of())
+    async with curtain() as tasks:
+        tasks.start_soon(supervisor.run)
+        await anyio.sleep(10)
+        tasks.start_soon(supervisor.reload, "test", Cause.RESTART)
+        await anyio.sleep(1)
+        assert told(supervisor) == [(0, "serving", 1), (None, "starting", 2)]
+        await anyio.sleep(10)
+        assert told(supervisor) == [(0, "serving", 2), (None, "draining", 1)]
+        supervisor.stop("test")
+
+
+async def test_a_hung_worker_being_killed_is_shown_beside_its_successor(stage):
+    stage.lives = {1: {"sick_at": 10, "deaf": True}}
+    supervisor = stage.supervisor(plan_of())
+    async with curtain() as tasks:
+        tasks.start_soon(supervisor.run)
+        await anyio.sleep(22)
+        assert told(supervisor) == [(0, "serving", 2), (None, "draining", 1)]
+        supervisor.stop("test")
+
+
+async def test_a_worker_that_is_retired_while_it_starts_never_serves(stage):
+    stage.lives = {1: {"ready_at": 3, "deaf": True}}
+    supervisor = stage.supervisor(plan_of())
+    async with curtain() as tasks:
+        tasks.start_soon(supervisor.run)
+        await anyio.sleep(1)
+        supervisor.stop("test")
+
+    assert [what for _, what in stage.diary if what.startswith("1 ")] == ["1 starting", "1 draining", "1 gone stop"]
+    assert stage.children[0].signals == [(1, 15), (6, 9)]
