@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -63,13 +63,17 @@ def shop(home: Home, *, yes: bool = False) -> Iterator[Shop]:
     from ccproxy_supervisor.deploy.errors import InstallError
     from ccproxy_supervisor.deploy.shop import Shop
 
+    progress = Bar() if sys.stdout.isatty() else Lines()
     try:
-        with _progress() as show:
-            yield Shop(home, partial(_daemon, home), click.echo, show, lambda question: yes or _confirmed(question))
+        yield Shop(home, partial(_daemon, home), progress.say, progress.show, lambda told: yes or _confirmed(told))
     except (ConfigError, InstallError) as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"cannot change LiteLLM: {error.strerror or error}: {error.filename}")
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        progress.end()
 
 
 def _daemon(home: Home, method: str, path: str, body: dict[str, Any], timeout: float) -> dict[str, Any] | None:
@@ -87,29 +91,42 @@ def _confirmed(question: str) -> bool:
     return sys.stdin.isatty() and click.confirm(f"{question} Install it all the same?")
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on a terminal, else a line for each quarter of the way."""
-    if not sys.stdout.isatty():
-        told: set[tuple[int, bool]] = set()
+class Lines:
+    """Progress where nobody watches: a line for each quarter of the way."""
 
-        def line(done: int, total: int, what: str) -> None:
-            step = (4 * done // max(total, 1), what == UNPACKING)
-            if step not in told:
-                told.add(step)
-                click.echo(f"  {done} of {total} packages: {what}")
+    def __init__(self) -> None:
+        self._told: set[tuple[int, bool]] = set()
 
-        yield line
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    def say(self, text: str) -> None:
+        click.echo(text)
 
-    columns = (
-        TextColumn("  packages"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("", visible=False)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what, visible=True)
+    def show(self, done: int, total: int, what: str) -> None:
+        step = (4 * done // max(total, 1), what == UNPACKING)
+        if step not in self._told:
+            self._told.add(step)
+            click.echo(f"  {done} of {total} packages: {what}")
+
+    def end(self) -> None:
+        pass
+
+
+class Bar:
+    """Progress on a terminal; the bar is there only while packages come in, and gives way to what is said."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        done = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(TextColumn("  packages"), *done, transient=True)
+        self._task = self._bar.add_task("")
+
+    def say(self, text: str) -> None:
+        self._bar.stop()
+        click.echo(text)
+
+    def show(self, done: int, total: int, what: str) -> None:
+        self._bar.start()
+        self._bar.update(self._task, completed=done, total=total, description=what)
+
+    def end(self) -> None:
+        self._bar.stop()

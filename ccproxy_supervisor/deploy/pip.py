@@ -58,7 +58,7 @@ def _run(words: Sequence[str], what: str, progress: Progress, inherit: Sequence[
     environ |= {"PYTHONUNBUFFERED": "1", "PIP_NO_COLOR": "1"}
     complaints: list[str] = []
     with subprocess.Popen(
-        (sys.executable, "-m", "pip", *words, *_WHEELS), env=environ, pass_fds=inherit, text=True, errors="replace",
+        (sys.executable, "-P", "-m", "pip", *words, *_WHEELS), env=environ, pass_fds=inherit, text=True, errors="replace",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         with suppress(OSError):

@@ -50,7 +50,9 @@ class Shop:
         environments, current = self._environments, self._environments.current
         if not self._ours(python) or (environments.link.is_dir() and not environments.link.is_symlink()):
             return self._say(f"LiteLLM is not installed: {python} is yours to look after")
-        if current and current.complete and not current.broken:
+        if current and current.complete:
+            if why := current.broken:
+                raise RefusedError(f"{why}; run: ccproxy-supervisor upgrade --repair")
             return self._say(f"LiteLLM {current.version} is installed")
         version = upgrades.pinned()
         with self._open("install", version) as inherit:
@@ -114,7 +116,9 @@ class Shop:
         current = self._environments.current
         if current is None or current.version != target.version or not current.complete or current.broken:
             return False
-        self._daemon("POST", "/reload", {}, ROLL)
+        status = self._daemon("GET", "/status", {}, 10.0)
+        if status and status["litellm"] != target.version:
+            self._roll()
         return True
 
     def _prove(self, python: Path) -> None:
@@ -145,7 +149,7 @@ class Shop:
         with self._environments.lock(lambda: self._say("waiting for another installation to end")) as inherit:
             try:
                 yield inherit
-            except (InstallError, ConfigError) as error:
+            except (InstallError, ConfigError, OSError) as error:
                 if told:
                     done("refused" if isinstance(error, RefusedError) else "failed", str(error))
                 raise

@@ -46,10 +46,9 @@ class Upgrader:
         """Choose the lock of *version*, or of the newest release that may be installed (None). Downloads metadata only."""
         if version is not None:
             self._refuse_denied(version)
-            shipped = locks.shipped(version)
-            return Target(version, shipped or self._hands.resolve(f"litellm[proxy]=={version}"))
+            return Target(version, locks.shipped(version) or self._resolve(f"litellm[proxy]=={version}"))
         unwanted = ",".join(f"!={denied}" for denied in sorted(self._advisories.malicious))
-        lock = self._hands.resolve(f"litellm[proxy]{unwanted}")
+        lock = self._resolve(f"litellm[proxy]{unwanted}")
         newest = locks.pins(lock)["litellm"]
         return Target(newest, locks.shipped(newest) or lock)
 
@@ -105,7 +104,11 @@ class Upgrader:
         """The lock it was made from, if it is good for the Python at hand."""
         made_from = current.stamp.read_text() if current.complete else ""
         usable = made_from if made_from and locks.fits(made_from) else None
-        return locks.shipped(current.version) or usable or self._hands.resolve(f"litellm[proxy]=={current.version}")
+        return locks.shipped(current.version) or usable or self._resolve(f"litellm[proxy]=={current.version}")
+
+    def _resolve(self, requirement: str) -> str:
+        self._hands.say(f"choosing versions for {requirement}")
+        return self._hands.resolve(requirement)
 
     def _install(self, target: Target) -> Environment:
         return install(self._environments, target.version, target.lock, self._hands.fill, self._hands.say)

@@ -304,6 +304,7 @@ def test_a_dry_run_changes_and_writes_nothing(place):
         opened(place, Told(WELL)).upgrade("1.82.8", dry_run=True)
 
     assert said == [
+        f"choosing versions for litellm[proxy]=={NEW}",
         f"LiteLLM {OLD}.1 → {NEW}, 1 packages change",
         f"  litellm  {OLD}.1 → {NEW}",
         "nothing was changed (--dry-run)",
@@ -312,14 +313,25 @@ def test_a_dry_run_changes_and_writes_nothing(place):
     assert not (place.folder / "venvs" / NEW).exists()
 
 
-def test_a_version_in_use_is_nothing_to_do_but_for_a_daemon_that_missed_it(place):
-    daemon, said = Told({"/reload": {"result": "unchanged"}}), []
+@pytest.mark.parametrize(
+    ("running", "asked"), [(OLD + ".1", ["/status"]), (NEW, ["/status", "/restart"]), (None, ["/status"])]
+)
+def test_a_version_in_use_is_nothing_to_do_but_for_a_daemon_that_missed_it(place, running, asked):
+    daemon, said = Told(WELL | {"/status": running and {"litellm": running}}), []
 
     opened(place, daemon, said).upgrade(OLD + ".1", dry_run=False)
 
-    assert said == [f"LiteLLM {OLD}.1 is in use; nothing to do"]
-    assert daemon.asked == [("/reload", {})]
+    assert said[-1] == f"LiteLLM {OLD}.1 is in use; nothing to do"
+    assert [path for path, _ in daemon.asked] == asked
     assert upgrades.read(place.run) is None
+
+
+def test_init_does_not_replace_a_version_that_can_be_repaired(place):
+    python = place.folder / "venv" / "bin" / "python"
+    python.unlink()
+
+    with pytest.raises(RefusedError, match=r"it is gone; run: ccproxy-supervisor upgrade --repair"):
+        opened(place, Told({})).first("venv/bin/python")
 
 
 def test_a_faulty_configuration_is_told_before_anything_is_downloaded(place, monkeypatch):
