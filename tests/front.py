@@ -42,7 +42,7 @@ class Front:
         told = yaml.safe_load(STATIC.read_text())
         told["entryPoints"]["web"]["address"] = f"127.0.0.1:{self.port}"
         told["entryPoints"]["traefik"]["address"] = f"127.0.0.1:{self.metrics_port}"
-        told["accessLog"]["filePath"] = "access.log"
+        del told["accessLog"]["filters"]
         (self.folder / "traefik.yaml").write_text(yaml.safe_dump(told))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -67,7 +67,7 @@ class Front:
             until(lambda: self.get("/")[0] == 401, 20)
         except AssertionError as error:
             self.__exit__()
-            raise AssertionError((self.folder / "said.txt").read_text()) from error
+            raise AssertionError((self.folder / "traefik.log").read_text()) from error
         return self
 
     def __exit__(self, *exc: object) -> None:

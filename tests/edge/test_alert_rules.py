@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 import yaml
-from watched import FOREIGN, PROMETHEUS, RULES, offered, recorded, selectors
+from watched import FOREIGN, PROMETHEUS, ROOT, RULES, offered, recorded, selectors
 
 ALERTS = [rule for rule in RULES if "alert" in rule]
 OFFERED = offered()
@@ -60,6 +60,12 @@ def test_an_alert_has_a_test_in_which_it_fires(rule):
 
     fires = rf'alertname="{rule["alert"]}"[^\n]*(?:value: 1|\n.*\n *exp_samples:\n.*value: 1)|alertname: {rule["alert"]}\n +exp_alerts:\n'
     assert re.search(fires, tests)
+
+
+def test_the_page_about_monitoring_lists_the_alerts_there_are():
+    rows = re.findall(r"^\| `(Ccproxy\w+)` \| (\w+) \|", (ROOT / "docs" / "MONITORING.md").read_text(), re.MULTILINE)
+
+    assert rows == [(rule["alert"], rule["labels"]["severity"]) for rule in ALERTS]
 
 
 def test_the_commands_that_remedies_name_exist():

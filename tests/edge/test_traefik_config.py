@@ -1,4 +1,5 @@
 import os
+import plistlib
 import re
 import stat
 from pathlib import Path
@@ -192,8 +193,17 @@ def test_the_static_file_offers_what_the_dynamic_one_uses_and_shows_no_secrets()
     assert all(point["address"].startswith("127.0.0.1:") for point in static["entryPoints"].values())
     assert static["providers"]["file"]["watch"] is True
     assert "api" not in static
-    assert "headers" not in static["accessLog"].get("fields", {})
+    assert "headers" not in static["accessLog"]["fields"]
+    assert {"RouterName", "DownstreamStatus"} <= set(static["accessLog"]["fields"]["names"])
     assert static["entryPoints"]["web"]["transport"]["respondingTimeouts"]["writeTimeout"] == "0s"
+
+
+def test_traefik_as_a_service_starts_the_static_file_and_shows_its_log_to_nobody_else():
+    told = plistlib.loads((STATIC.parent / "com.visiquate.traefik.plist").read_bytes())
+
+    assert told["ProgramArguments"][-1] == f"--configFile={STATIC.name}"
+    assert Path(told["WorkingDirectory"]).name == "traefik"
+    assert told["Umask"] == 0o077
 
 
 # The commands.
