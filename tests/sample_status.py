@@ -76,6 +76,10 @@ def document(now: float = NOW, **changes: Any) -> dict[str, Any]:
         "generation": 3, "listen": {"host": "127.0.0.1", "port": 8081}, "serving": 2, "workers": rows,
         "models": [status.model(view) | {"upstream": f"ollama/{view.name}"} for view in seen],
         "ollama": status.ollama(ollama), "reload": status.reload(report, now - 5 * HOUR), "litellm": "1.106.2",
+        "upgrade": {"pinned": "1.106.2", "last": {
+            "action": "upgrade", "result": "refused", "at": status.stamp(now - 9 * HOUR), "seconds": 61.2,
+            "version": "1.107.0", "before": "1.106.2", "detail": "the canary does not answer: model echo"},
+        },
         "history": history(now).document(now), "detail": "",
         "last_incident": f"{status.stamp(now - 3 * HOUR)} Worker 3 in slot 0 was killed by SIGKILL after 2 h.",
     } | changes  # fmt: skip

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ccproxy_supervisor.core.incident import in_words, sentence, utc
+from ccproxy_supervisor.core.lines import spoken
 from ccproxy_supervisor.core.model import Ending, Transition
 
 DAY = 86400.0
@@ -40,7 +42,12 @@ class Track:
     def since(self, horizon: float) -> list[dict[str, str]]:
         """What began after *horizon*, and what held then."""
         began = max((index for index, (at, _) in enumerate(self.runs) if at <= horizon), default=0)
-        return [{"at": utc(max(at, horizon)), "state": state} for at, state in self.runs[began:]]
+        return [{"at": _fine(max(at, horizon)), "state": state} for at, state in self.runs[began:]]
+
+
+def _fine(at: float) -> str:
+    """With milliseconds: a failover takes less than a second."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class History:
@@ -65,7 +72,7 @@ class History:
         row |= {"cause": str(ending.cause), "planned": ending.cause.planned, "uptime": round(ending.uptime, 1)}
         row["told"] = sentence(row | {"exit": "" if ending.status is None else in_words(ending.status)})
         if not ending.cause.planned:
-            row["output"] = [line[:WIDTH] for line in ending.output[-LINES:]]
+            row["output"] = [spoken(line)[:WIDTH] for line in ending.output[-LINES:]]
         self._endings.append(row)
         for old in [each for each in self._endings if "output" in each][:-TOLD]:
             del old["output"]

@@ -48,6 +48,12 @@ def last_lines(pieces: Iterable[bytes], count: int, width: int) -> tuple[str, ..
     return tuple(line.decode("utf-8", "replace")[:width] for line in lines[-count:])
 
 
+def spoken(line: str) -> str:
+    """A record of LiteLLM's log as a person reads it; other lines are as they are."""
+    record = _RECORD.search(line)
+    return f"{record['level']}: {record['message']}".replace('\\"', '"') if record else line
+
+
 def telling(output: Sequence[str]) -> str:
     """The line that says best why a worker ended: the last that is plain text, or LiteLLM's record of an error."""
     for line in reversed(output):

@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import Any
 
+from ccproxy_supervisor.core.lines import spoken
 from ccproxy_supervisor.view.entry import Entry
 from ccproxy_supervisor.view.words import printable
 
@@ -41,7 +42,7 @@ class Lines:
         rest = [
             self._pair(key, value) for key, value in fields.items() if key not in FIRST + LAST and value is not None
         ]
-        below = [line for key in LAST for line in _many(fields.get(key))]
+        below = [spoken(line) for key in LAST for line in _many(fields.get(key))]
         return "\n".join([" ".join([f"{level} {printable(name)}", *rest]).rstrip(), *map(self._quoted, below)])
 
     def _pair(self, key: str, value: Any) -> str:

@@ -10,6 +10,7 @@ NOON = 1_795_435_200.0  # 2026-11-23 12:00 UTC
 
 
 def states(runs):
+    assert all(run["at"].endswith(".000Z") for run in runs)
     return [(run["at"][11:19], run["state"]) for run in runs]
 
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccproxy_supervisor.core.lines import Secrets, last_lines, telling
+from ccproxy_supervisor.core.lines import Secrets, last_lines, spoken, telling
 
 KEY = b"sk-0123456789"
 
@@ -76,3 +76,11 @@ def test_the_error_tells_more_than_what_uvicorn_says_last():
     assert telling([error, "No module named uvicorn"]) == "No module named uvicorn"
     assert telling([closing]) == closing
     assert telling([]) == ""
+
+
+def test_a_record_is_spoken_as_its_level_and_message_even_when_it_was_cut():
+    assert spoken('{"time": "x", "level": "error", "logger": "LiteLLM", "message": "no \\"key\\"", "worker": 1}') == (
+        'error: no "key"'
+    )
+    assert spoken('{"time": "x", "level": "info", "message": "begun and cu') == "info: begun and cu"
+    assert spoken("Traceback") == "Traceback"
