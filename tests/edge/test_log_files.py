@@ -9,13 +9,19 @@ import pytest
 from logbook import Book, book, until
 
 from ccproxy_supervisor.core.settings import LogSettings
-from ccproxy_supervisor.edge.logs import LogCounters
+from ccproxy_supervisor.edge.logs import LogCounters, packer
 
 MONDAY = datetime.fromisoformat("2026-11-23T00:00:00").timestamp()
 NUMBERED = (
     "import sys; sys.stdout.write(''.join(f'{number:06} {chr(97 + number % 26) * 113}\\n' for number in range(40_000)))"
 )
 FLOOD = b"".join(b"%06d %s\n" % (number, bytes([97 + number % 26]) * 113) for number in range(40_000))
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """No waiting for a lull before compressing."""
+    monkeypatch.setattr(packer, "CALM", 0.01)
 
 
 class Clock:

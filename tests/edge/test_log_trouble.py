@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 
 import pytest
 from logbook import Book, book, until
 
 from ccproxy_supervisor.core.model import LOGS, Note
-from ccproxy_supervisor.edge.logs import backlog, writer
-from ccproxy_supervisor.edge.logs.backlog import CHUNK, LIMIT, RESERVE, Backlog, Piece
+from ccproxy_supervisor.edge.logs import backlog, packer, writer
+from ccproxy_supervisor.edge.logs.backlog import LIMIT
 
 LINE = b"x" * 119 + b"\n"
 TALK = "import os\nfor _ in range({count}): os.write(1, (b'x' * 119 + b'\\n') * 100)"
@@ -18,7 +19,8 @@ TALK = "import os\nfor _ in range({count}): os.write(1, (b'x' * 119 + b'\\n') * 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    """No patience, and no waiting for the next try."""
+    """No patience, and no waiting for the next try or for a lull before compressing."""
+    monkeypatch.setattr(packer, "CALM", 0.01)
     monkeypatch.setattr(writer, "RETRY", 0.0)
     monkeypatch.setattr(backlog, "PATIENCE", 0.05)
 
@@ -192,40 +194,6 @@ def test_a_disk_that_hangs_stops_no_worker(tmp_path):
     assert dropped % len(LINE) == 0
 
 
-def test_the_supervisors_own_lines_never_wait_and_find_room_beside_a_flood():
-    it = Backlog()
-    flood = bytes(CHUNK - 256)
-    while it.offer(Piece("stdout", flood, 0, len(flood))):
-        pass
-    assert it.put(Piece("supervisor", b"line\n", 0, 5))
-    assert not it.put(Piece("supervisor", flood, 0, RESERVE))
-
-
-def test_a_disk_that_makes_progress_earns_patience_and_loses_nothing():
-    it = Backlog()
-    piece = Piece("stdout", bytes(CHUNK), 0, CHUNK)
-    while it.offer(piece):
-        pass  # now the patience is spent as well
-    for _ in range(40):
-        taken = it.take(0)
-        assert taken
-        it.done(taken)
-        assert all(it.offer(piece) for _ in taken)
-
-
-def test_buffers_are_used_again_and_given_back_in_a_lull(monkeypatch):
-    monkeypatch.setattr(backlog, "SETTLED", 0.01)
-    it = Backlog()
-    buffer = it.buffer()
-    assert it.offer(Piece("stdout", buffer, 0, CHUNK))
-    assert it.done(it.take(0))
-    assert it.buffer() is buffer
-    assert it.offer(Piece("stdout", buffer, 0, CHUNK))
-    assert it.done(it.take(0))
-    assert it.take(0.02) == []
-    assert it.buffer() is not buffer
-
-
 def test_a_failed_rotation_goes_on_in_the_old_file(tmp_path, monkeypatch):
     with book(tmp_path, max_size=10, compress=False) as logs:
         logs.say(b"line 1\n")
@@ -250,3 +218,13 @@ def test_no_note_is_made_of_a_failing_note(tmp_path):
             logs.sink.write("supervisor", b"log.failed\n")
         until(lambda: logs.sink.counters()["supervisor"].dropped == 50 * 11)
         assert logs.close() == []
+
+
+def test_during_a_flood_nothing_is_compressed_and_a_packer_that_waits_can_be_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(packer, "CALM", 3600.0)
+    with book(tmp_path, max_size=100_000) as logs:
+        logs.run(TALK.format(count=100))
+        until(lambda: accounted(logs, "stdout", 100 * 100 * len(LINE)))
+        assert logs.close() == []
+        assert [thread.name for thread in threading.enumerate() if thread.name.startswith("log-")] == []
+        assert {path.suffix for path in tmp_path.iterdir()}.isdisjoint({".gz", ".part"})

@@ -14,6 +14,8 @@ from ccproxy_supervisor.core.rotation import PARTIAL, leftovers, uncompressed
 from ccproxy_supervisor.edge.logs.tally import Tally
 
 CHUNK = 256 << 10
+CALM = 0.5  # seconds without a rotation …
+LATEST = 30.0  # … are waited for no longer than this
 # Not a lower priority: a thread that waits for its turn while it holds the interpreter lock stops the whole daemon.
 REST = 3  # times as long as each chunk took
 LEVEL = 4  # half the time of the usual 6 for a twentieth more bytes
@@ -31,7 +33,7 @@ class Packer(threading.Thread):
         self._folder: Path | None = None
 
     def pack(self, folder: Path) -> None:
-        """Compress what lies uncompressed in *folder*; at once, or after what is being compressed now."""
+        """Compress what lies uncompressed in *folder*; soon, and after what is being compressed now."""
         self._folder = folder
         self._order.set()
 
@@ -42,10 +44,19 @@ class Packer(threading.Thread):
         self.join(timeout)
 
     def run(self) -> None:
-        while self._order.wait() and not self._stopped:
-            self._order.clear()
+        while self._order.wait():
+            self._await_calm()
+            if self._stopped:
+                return
             if self._folder is not None:
                 self._pack_all(self._folder)
+
+    def _await_calm(self) -> None:
+        """While one file after the other is rotated, compressing would slow that down, and the oldest will go anyway."""
+        latest = time.monotonic() + LATEST
+        self._order.clear()
+        while not self._stopped and time.monotonic() < latest and self._order.wait(CALM):
+            self._order.clear()
 
     def _pack_all(self, folder: Path) -> None:
         names: list[str] = []
