@@ -60,6 +60,8 @@ class LogLines(logging.Handler):
         """Take over LiteLLM's handlers with their redaction filters, and uvicorn's records by way of the root."""
         for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
             logger = logging.getLogger(name)
+            if level := os.environ.get("LITELLM_LOG"):  # heeded by LiteLLM's own command only
+                logger.setLevel(level.upper())
             for old in [h for h in logger.handlers if not isinstance(h, LogLines)]:
                 own = LogLines(self.fd, self.worker)
                 own.filters, logger.propagate = old.filters, False
@@ -265,7 +267,8 @@ def main() -> None:
     parser.add_argument("--drain", type=float, required=True, help="seconds, unless the order names others")
     parser.add_argument("--app", default="litellm.proxy.proxy_server:app")
     args = parser.parse_args()
-    del sys.path[0]  # our own folder: its modules must not shadow LiteLLM's
+    own = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [path for path in sys.path if path != own]  # our modules must not shadow LiteLLM's
     control, logs = Control(args.control_fd, args.drain), LogLines(args.log_fd, args.number)
     from uvicorn.importer import import_from_string
 

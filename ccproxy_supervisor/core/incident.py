@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ccproxy_supervisor.core.lines import spoken
 from ccproxy_supervisor.core.model import Ending, Transition
 from ccproxy_supervisor.core.trend import slope
 
@@ -99,7 +100,7 @@ def tell(record: Mapping[str, Any]) -> list[str]:
         return [*lines, "It was here, innermost call first:", *_quoted(_main_thread(output)[:LINES])]
     lines += _about_memory(record.get("memory") or [])
     lines += _about_probes(record.get("probes") or [])
-    lines += ["Its last words:", *_quoted(output[-LINES:])] if output else ["It left no last words."]
+    lines += ["Its last words:", *_quoted([spoken(line) for line in output[-LINES:]])] if output else ["It left no last words."]
     return lines
 
 

@@ -103,3 +103,9 @@ def test_statuses_in_words(status, words):
 )
 def test_times_keep_the_two_units_that_matter(seconds, text):
     assert spell(seconds) == text
+
+
+def test_records_among_the_last_words_are_told_as_a_person_reads_them():
+    record = '{"time": "2026-11-23T08:00:00.000Z", "level": "error", "logger": "LiteLLM", "worker": 1, "message": "no \\"key\\""}'
+    told = tell({"cause": "exited", "output": [record, "plain"]})
+    assert told[-2:] == ['  | error: no "key"', "  | plain"]
