@@ -1,5 +1,6 @@
 """Real Traefik in front of the real daemon and real LiteLLM: who passes, what is lost."""
 
+import json
 import os
 import signal
 import threading
@@ -189,6 +190,17 @@ def test_a_restart_under_load_loses_nothing(front, daemon, alice, stream):
 
     assert daemon.pids() != before
     assert not clients.failed()
+
+
+def test_who_waits_too_long_is_told_so_in_the_words_of_the_api():
+    with Daemon(proxy={"hold": "300ms", "env": {"STUB_START_DELAY": "60"}}) as daemon, Front(daemon) as front:
+        daemon.start(wait=None)
+        secret = front.admit("alice")
+        until(lambda: front.get("/v1/models", **bearer(secret))[0] == 503, 10)
+
+        with opened(front.port, "POST", "/v1/messages", ASK, bearer(secret)) as answer:
+            assert (answer.status, int(answer.headers["Retry-After"]) > 0) == (503, True)
+            assert json.loads(answer.read())["type"] == "error"
 
 
 def test_a_prompt_of_thirty_megabytes_passes():
