@@ -25,10 +25,10 @@ def interpreter() -> str:
     return str(path)
 
 
-def shipped(**changes: Any) -> str:
-    """The shipped LiteLLM config with the `actor` model added, and *changes* to its sections."""
+def shipped(*models: dict[str, Any], **changes: Any) -> str:
+    """The shipped LiteLLM config with the `actor` model and *models* added, and *changes* to its sections."""
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    config["model_list"].append({"model_name": "actor", "litellm_params": {"model": "actor/actor"}})
+    config["model_list"] += [{"model_name": "actor", "litellm_params": {"model": "actor/actor"}}, *models]
     actor = {"provider": "actor", "custom_handler": "actor.handler"}
     config["litellm_settings"]["custom_provider_map"].append(actor)
     for section, values in changes.items():
