@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple
 
 CHUNK = 256 << 10  # the largest read, and the size of the buffers that are handed round
-SHALLOW = 1 << 20  # what may wait for a disk that works: more would fall out of the processor's cache, at twice the CPU
+SHALLOW = 1 << 20  # what may wait for a disk that works: more would fall out of the processor's cache
 LIMIT = 16 << 20  # what may wait for one that does not
 RESERVE = 1 << 20  # beside that, for the supervisor's own lines
 PATIENCE = 1.0  # seconds that readers wait for a disk in all
