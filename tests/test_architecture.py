@@ -1,0 +1,122 @@
+"""The floors of the house: imports go down, never up, nor sideways into another edge."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[1] / "ccproxy_supervisor"
+WORDS = {"__future__", "collections", "contextlib", "dataclasses", "enum", "functools", "itertools", "signal", "typing"}
+VALUES = {"datetime", "decimal", "difflib", "hashlib", "ipaddress", "json", "math", "re", "urllib.parse"}
+DAEMON = {"anyio", "h11", "prometheus_client", "psutil", "pydantic", "starlette", "uvicorn", "yaml"}
+ANYTHING = sys.stdlib_module_names
+HEART = ("bell", "worker", "seat", "pool", "supervisor")
+ROOMS = ("board", "asking", "orders", "handover", "takeover", "app")  # app and its helpers
+#: Of each part of the house: what else of the house it may know, and which libraries.
+FLOORS = {
+    "core": (set(), WORDS | VALUES | {"pydantic", "pydantic_core", "yaml"}),
+    **{noun: ({"core", *HEART[:place]}, WORDS | {"anyio"}) for place, noun in enumerate(HEART)},
+    "edge": ({"core"}, ANYTHING | DAEMON),
+    **{noun: ({"core", *HEART, "edge", *ROOMS[:place]}, ANYTHING | DAEMON) for place, noun in enumerate(ROOMS)},
+    "launcher": (set(), ANYTHING | {"uvicorn", "uvloop"}),  # it runs in LiteLLM's environment
+    "deploy": ({"core", "edge"}, ANYTHING | {"anyio", "packaging", "psutil", "yaml"}),
+    "view": ({"core"}, ANYTHING | {"rich"}),
+    "cli": ({"core", "edge", "app", "deploy", "view"}, ANYTHING | {"anyio", "click", "packaging", "rich", "yaml"}),
+    "__main__": ({"cli"}, ANYTHING),
+    "__init__": (set(), set()),
+}
+IMPURE = {"open", "print", "input", "exec", "eval", "now", "utcnow", "today"}  # calls the core must not make
+HEAVY = {"httpx", "jinja2", "packaging", "pip", "requests", "rich", "structlog", "trio"}  # memory of a daemon
+
+
+def imported(tree):
+    """The full names of what a module imports; `from package import module` counts as the module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def violations(where, source):
+    """What the module *where*, as `edge.logs.sink`, imports or calls and must not."""
+    part, *inner = where.split(".")
+    friends, libraries = FLOORS[part]
+    tree = ast.parse(source)
+    for name in imported(tree):
+        first, *rest = name.split(".")
+        if first != HOUSE.name:
+            if not libraries & {".".join(name.split(".")[:length]) for length in (1, 2)}:
+                yield f"{where} must not import {name}"
+        elif part == "launcher" or rest[0] not in {part, *friends, "__version__"}:
+            yield f"{where} must not import {name}"
+        elif rest[0] == part == "edge" and rest[1] != inner[0]:
+            yield f"{where} must not know another edge: {name}"
+    if part == "core":
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        said = {getattr(call, "id", None) or getattr(call, "attr", None) for call in calls}
+        yield from (f"{where} must not call {name}()" for name in said & IMPURE)
+
+
+def test_imports_go_down():
+    found = []
+    for path in HOUSE.rglob("*.py"):
+        where = ".".join(path.relative_to(HOUSE).with_suffix("").parts)
+        found += violations(where, path.read_text())
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ("core.policy", "import anyio"),
+        ("core.policy", "import os.path"),
+        ("core.model", "from time import monotonic"),
+        ("core.units", "import socket"),
+        ("core.ollama", "from urllib.request import urlopen"),
+        ("core.plan", "from ccproxy_supervisor.edge.home import Home"),
+        ("core.history", "datetime.now()"),
+        ("core.envfile", "text = open(path).read()"),
+        ("bell", "from ccproxy_supervisor.worker import Worker"),
+        ("worker", "from ccproxy_supervisor.edge import process"),
+        ("worker", "from ccproxy_supervisor import pool"),
+        ("worker", "import time"),
+        ("pool", "import asyncio"),
+        ("pool", "from ccproxy_supervisor.supervisor import Supervisor"),
+        ("supervisor", "import psutil"),
+        ("edge.admin", "from ccproxy_supervisor.edge.fetch import fetch"),
+        ("edge.admin", "from ccproxy_supervisor.edge import logs"),
+        ("edge.logs.sink", "from ccproxy_supervisor.edge.metrics import Metrics"),
+        ("edge.metrics", "from ccproxy_supervisor.worker import Worker"),
+        ("edge.page", "import httpx"),
+        ("edge.home", "def later():\n    from rich import print"),
+        ("board", "from ccproxy_supervisor.app import Daemon"),
+        ("app", "from ccproxy_supervisor.deploy import upgrade"),
+        ("app", "import ccproxy_supervisor.cli.common"),
+        ("app", "import click"),
+        ("launcher", "from ccproxy_supervisor.core.model import State"),
+        ("launcher", "from ccproxy_supervisor import __version__"),
+        ("launcher", "import anyio"),
+        ("deploy.shop", "from ccproxy_supervisor.app import run"),
+        ("deploy.shop", "from ccproxy_supervisor.cli.common import ask"),
+        ("view.table", "from ccproxy_supervisor.edge.home import Home"),
+        ("cli.status", "from ccproxy_supervisor.pool import Pool"),
+    ],
+)
+def test_what_breaks_the_floors_is_found(where, line):
+    assert len(list(violations(where, line))) == 1
+
+
+def test_within_an_edge_a_package_may_know_itself():
+    assert not list(violations("edge.logs.sink", "from ccproxy_supervisor.edge.logs.reader import Reader"))
+
+
+def test_the_daemon_never_loads_what_only_commands_need():
+    show = "import sys, ccproxy_supervisor.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert HEAVY & {name.partition(".")[0] for name in loaded} == set()
+    assert [name for name in loaded if name.startswith(("ccproxy_supervisor.deploy", "ccproxy_supervisor.cli"))] == []
