@@ -19,9 +19,9 @@ from typing import Any
 
 import yaml
 from click.testing import CliRunner
-from daemon import ROOT, Daemon, free_ports
 
 from ccproxy_supervisor.cli.gateway import token, traefik
+from daemon import ROOT, Daemon, free_ports
 
 STATIC = ROOT / "config" / "traefik" / "traefik.yaml"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from daemon import ROOT, Daemon
 
 ACTOR = ROOT / "tests" / "actor.py"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wheels import unpack
-
 from ccproxy_supervisor.deploy import locks
 from ccproxy_supervisor.deploy.advisories import advisories
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.errors import InstallError
 from ccproxy_supervisor.deploy.upgrade import Hands, Target, Upgrader
+from wheels import unpack
 
 OLD, NEW = "2.0.0", "2.1.0"
 

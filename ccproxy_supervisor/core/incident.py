@@ -100,7 +100,11 @@ def tell(record: Mapping[str, Any]) -> list[str]:
         return [*lines, "It was here, innermost call first:", *_quoted(_main_thread(output)[:LINES])]
     lines += _about_memory(record.get("memory") or [])
     lines += _about_probes(record.get("probes") or [])
-    lines += ["Its last words:", *_quoted([spoken(line) for line in output[-LINES:]])] if output else ["It left no last words."]
+    lines += (
+        ["Its last words:", *_quoted([spoken(line) for line in output[-LINES:]])]
+        if output
+        else ["It left no last words."]
+    )
     return lines
 
 

@@ -91,7 +91,9 @@ def birth(
     """Fix what a worker is born with; *texts* are the LiteLLM config and what it includes."""
     complete = tuple(sorted(env.items()))
     digest = sha256(json.dumps([python, config, texts, complete, auth, version]).encode()).hexdigest()
-    return Birth(python, config, complete, digest, auth, version, sha256("\0".join(texts).encode()).hexdigest(), texts[0])
+    return Birth(
+        python, config, complete, digest, auth, version, sha256("\0".join(texts).encode()).hexdigest(), texts[0]
+    )
 
 
 def own_key(secret: Mapping[str, str], proxy: ProxySettings) -> str | None:

@@ -147,7 +147,8 @@ class FleetMember(_Strict):
 
     host: Host
     port: Port = 8080
-    admin_port: Port = 8082
+    admin_port: Port | None = None
+    """Where its metrics are; none: where its requests go, for the admin port itself is on its loopback only."""
 
 
 class UpgradeSettings(_Strict):

@@ -39,7 +39,7 @@ def balancer(members: tuple[FleetMember, ...], credentials: dict[str, str]) -> d
 
 def targets(settings: Settings) -> str:
     """List what Prometheus should scrape, as a `file_sd` document: every member, or this host alone."""
-    hosts = [(member.host, member.admin_port) for member in settings.fleet]
+    hosts = [(member.host, member.admin_port or member.port) for member in settings.fleet]
     hosts = hosts or [(settings.admin.host, settings.admin.port)]
     document = [{"targets": [authority(host, port)], "labels": {"host": host}} for host, port in hosts]
     return json.dumps(document, indent=2) + "\n"

@@ -68,7 +68,7 @@ def test_what_is_written_counts():
     assert settings.restart.first_delay == 0.0
     assert settings.logs.max_size == 1 << 20
     assert [(member.host, member.port, member.admin_port) for member in settings.fleet] == [
-        ("mini-1.local", 8080, 8082),
+        ("mini-1.local", 8080, None),
         ("10.0.0.2", 80, 81),
     ]
     assert settings.admin.allowed_hosts == ("mini.local",)

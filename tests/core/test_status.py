@@ -41,7 +41,10 @@ def test_what_is_not_well_is_said_in_words():
         "Ollama does not have llama2",
         "model a fails: refused",
     ]
-    assert status.reasons([], 1, DOWN, [], needs_ollama=True) == ["none of 1 worker serving", "Ollama does not answer: down"]
+    assert status.reasons([], 1, DOWN, [], needs_ollama=True) == [
+        "none of 1 worker serving",
+        "Ollama does not answer: down",
+    ]
 
 
 def test_a_row_of_a_serving_worker():

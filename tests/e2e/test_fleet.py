@@ -6,10 +6,10 @@ import time
 
 import httpx
 import pytest
-from daemon import Daemon, free_ports
-from front import Clients, Front, until
 
 from ccproxy_supervisor.cli.gateway import token
+from daemon import Daemon, free_ports
+from front import Clients, Front, until
 
 pytestmark = pytest.mark.real
 ASK = {"model": "echo", "max_tokens": 5, "messages": []}

@@ -8,10 +8,11 @@ import sys
 import threading
 import time
 
-import fake_launchctl
 import httpx
 import psutil
 import pytest
+
+import fake_launchctl
 from daemon import ROOT, Daemon
 from raw_client import answer, request
 

@@ -7,6 +7,7 @@ import time
 import httpx
 import psutil
 import pytest
+
 from load import Load, question
 from real import shipped
 

@@ -5,6 +5,7 @@ import re
 
 import httpx
 import pytest
+
 from load import Load, question, said
 from real import shipped, typed
 

@@ -6,6 +6,7 @@ import time
 
 import httpx
 import pytest
+
 from load import Load, question
 
 pytestmark = pytest.mark.real

@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+
 from load import Load
 from real import typed
 

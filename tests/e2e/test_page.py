@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
+
 from browser import CHROMIUM, browsing
+from ccproxy_supervisor.edge.page import page as made
 from daemon import ROOT, Daemon
 from sample_status import document
 from status_server import Said, answering
-
-from ccproxy_supervisor.edge.page import page as made
 
 pytestmark = [
     pytest.mark.real,

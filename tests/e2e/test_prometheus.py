@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+
+from ccproxy_supervisor.cli.gateway import traefik
 from daemon import Daemon, free_ports
 from front import Front, program, until
 from watched import FOREIGN, PROMETHEUS, RULES, queries
-
-from ccproxy_supervisor.cli.gateway import traefik
 
 pytestmark = [
     pytest.mark.real,

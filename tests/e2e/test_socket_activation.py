@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from daemon import Daemon
 from raw_client import answer, request
 

@@ -7,10 +7,10 @@ import threading
 import time
 
 import pytest
-from daemon import Daemon
-from front import Clients, Front, Leash, opened, until
 
 from ccproxy_supervisor.cli.gateway import token
+from daemon import Daemon
+from front import Clients, Front, Leash, opened, until
 
 pytestmark = pytest.mark.real
 MODELS = """

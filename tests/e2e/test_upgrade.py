@@ -16,10 +16,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from daemon import ROOT, Daemon
-from load import Load, question
-from real import real
-from wheels import release
 
 from ccproxy_supervisor.deploy import locks, pip
 from ccproxy_supervisor.deploy.environments import Environments
@@ -27,6 +23,10 @@ from ccproxy_supervisor.deploy.errors import InstallError
 from ccproxy_supervisor.deploy.litellm import install
 from ccproxy_supervisor.edge import upgrades
 from ccproxy_supervisor.edge.home import Home
+from daemon import ROOT, Daemon
+from load import Load, question
+from real import real
+from wheels import release
 
 pytestmark = pytest.mark.real
 OTHER = "1.105.0"  # a real release besides the pinned one

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 import yaml
+
 from watched import FOREIGN, PROMETHEUS, ROOT, RULES, offered, recorded, selectors
 
 ALERTS = [rule for rule in RULES if "alert" in rule]

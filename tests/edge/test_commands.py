@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from daemon import Daemon
 
 from ccproxy_supervisor import __version__
 from ccproxy_supervisor.cli import COMMANDS, main
+from daemon import Daemon
 
 
 @pytest.fixture

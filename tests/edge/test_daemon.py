@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from daemon import Daemon
 
 from ccproxy_supervisor.cli.common import NotRunning
+from daemon import Daemon
 
 QUICK = {"interval": "200ms", "timeout": "300ms"}
 

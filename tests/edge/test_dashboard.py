@@ -4,6 +4,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from watched import DASHBOARD, FOREIGN, offered, queries, selectors
 
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

@@ -3,7 +3,6 @@
 import plistlib
 
 import pytest
-from doctor_stage import LLAMA, Stage
 
 from ccproxy_supervisor.core.litellm import LiteLLMConfig
 from ccproxy_supervisor.core.plan import Birth, Plan
@@ -11,6 +10,7 @@ from ccproxy_supervisor.deploy import doctor
 from ccproxy_supervisor.deploy.doctor import configuration, interpreter, mac
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Level, exit_code
 from ccproxy_supervisor.deploy.launchd import plist, render
+from doctor_stage import LLAMA, Stage
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Power, login, clock, and the programs on both sides."""
 
 import pytest
-from doctor_stage import LLAMA, Stage
 
 from ccproxy_supervisor.core.litellm import Model
 from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.deploy.doctor import clock, mac, neighbours
 from ccproxy_supervisor.deploy.doctor.finding import Level
+from doctor_stage import LLAMA, Stage
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import os
 import socket
 import time
 
-import fake_launchctl
 import pytest
-from doctor_stage import LABEL, Stage
 
+import fake_launchctl
 from ccproxy_supervisor.deploy.doctor import ports, service
 from ccproxy_supervisor.deploy.doctor.finding import Level
 from ccproxy_supervisor.deploy.launchd import Job, plist
 from ccproxy_supervisor.deploy.program import run
+from doctor_stage import LABEL, Stage
 
 
 @pytest.fixture

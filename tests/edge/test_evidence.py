@@ -7,10 +7,10 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from daemon import Daemon
 
 from ccproxy_supervisor.cli import main
 from ccproxy_supervisor.edge.incidents import read
+from daemon import Daemon
 
 QUICK = {"interval": "200ms", "timeout": "300ms"}
 #: The daemon with an impatient watchdog, and a signal that makes its event loop stick.

@@ -2,11 +2,11 @@ import socket
 
 import anyio
 import pytest
-from servers import answer, head, says, serving, unix_listener
 
 from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.model import PROBE_REASONS
 from ccproxy_supervisor.edge.fetch import fetch
+from servers import answer, head, says, serving, unix_listener
 
 pytestmark = pytest.mark.anyio
 

@@ -73,9 +73,9 @@ def test_another_front_door_may_ask_for_health_and_metrics_and_clients_may_not()
 
 def test_prometheus_is_told_of_every_member():
     assert json.loads(targets(SETTINGS)) == [
-        {"targets": ["mini-a:8082"], "labels": {"host": "mini-a"}},
+        {"targets": ["mini-a:8080"], "labels": {"host": "mini-a"}},
         {"targets": ["10.9.0.2:9082"], "labels": {"host": "10.9.0.2"}},
-        {"targets": ["[fd00::3]:8082"], "labels": {"host": "fd00::3"}},
+        {"targets": ["[fd00::3]:8080"], "labels": {"host": "fd00::3"}},
     ]
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from wheels import recorded, unpack
 
 from ccproxy_supervisor.deploy.inspection import inspect
+from wheels import recorded, unpack
 
 SETUPTOOLS = b"import os; var = 'SETUPTOOLS_USE_DISTUTILS'; enabled = os.environ.get(var, 'local') == 'local'; enabled and __import__('_distutils_hack').add_shim(); \n"
 

@@ -8,9 +8,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-import sample_status
-from wheels import unpack
 
+import sample_status
 from ccproxy_supervisor.deploy import litellm, locks
 from ccproxy_supervisor.deploy.advisories import advisories
 from ccproxy_supervisor.deploy.environments import Environment, Environments, broken_interpreter, in_use
@@ -18,6 +17,7 @@ from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.pip import _reason
 from ccproxy_supervisor.edge import upgrades
 from ccproxy_supervisor.view.sheet import sheet
+from wheels import unpack
 
 LOCK = "litellm==1.2.3 \\\n    --hash=sha256:00\n"
 

@@ -6,10 +6,10 @@ import time
 from datetime import datetime
 
 import pytest
-from logbook import Book, book, until
 
 from ccproxy_supervisor.core.settings import LogSettings
 from ccproxy_supervisor.edge.logs import LogCounters, packer
+from logbook import Book, book, until
 
 MONDAY = datetime.fromisoformat("2026-11-23T00:00:00").timestamp()
 NUMBERED = (

@@ -7,11 +7,11 @@ import threading
 from contextlib import contextmanager
 
 import pytest
-from logbook import Book, book, until
 
 from ccproxy_supervisor.core.model import LOGS, Note
 from ccproxy_supervisor.edge.logs import backlog, packer, writer
 from ccproxy_supervisor.edge.logs.backlog import LIMIT
+from logbook import Book, book, until
 
 LINE = b"x" * 119 + b"\n"
 TALK = "import os\nfor _ in range({count}): os.write(1, (b'x' * 119 + b'\\n') * 100)"

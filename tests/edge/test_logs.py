@@ -8,10 +8,10 @@ from pathlib import Path
 
 import anyio
 import pytest
-from logbook import Book, book, drained, until
 
 from ccproxy_supervisor.core.model import LOGS
 from ccproxy_supervisor.edge.logs import LogCounters, LogSink, reader
+from logbook import Book, book, drained, until
 
 KEY = b"sk-0123456789-abcdef"
 

@@ -16,7 +16,6 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from terminal import Terminal, bare
 
 from ccproxy_supervisor.cli import logs as module
 from ccproxy_supervisor.view import files
@@ -24,6 +23,7 @@ from ccproxy_supervisor.view.entry import read
 from ccproxy_supervisor.view.files import LogFiles, backwards
 from ccproxy_supervisor.view.follow import Follower
 from ccproxy_supervisor.view.lines import Lines
+from terminal import Terminal, bare
 
 EIGHT = datetime(2026, 11, 23, 8, tzinfo=UTC).timestamp()
 TODAY = "2026-11-23"

@@ -1,8 +1,6 @@
 from types import SimpleNamespace
 
-import anyio
 import pytest
-import trio.testing
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 

@@ -13,13 +13,13 @@ import anyio
 import httpx
 import psutil
 import pytest
-from daemon import STUB
-from stage import plan_of
 
 from ccproxy_supervisor.core.model import SpawnError
 from ccproxy_supervisor.core.plan import Birth
 from ccproxy_supervisor.edge.listener import open_listener
 from ccproxy_supervisor.edge.process import Spawner, usage
+from daemon import STUB
+from stage import plan_of
 
 pytestmark = pytest.mark.anyio
 

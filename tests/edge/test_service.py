@@ -6,9 +6,9 @@ import signal
 import stat
 import time
 
-import fake_launchctl
 import pytest
 
+import fake_launchctl
 from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.deploy import service
 from ccproxy_supervisor.deploy.launchctl import Launchctl

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
-from sample_status import NOW, document
-from status_server import Said, answering
-from terminal import Terminal, bare
 
 from ccproxy_supervisor.cli import status as module
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.view.plain import plain
 from ccproxy_supervisor.view.sheet import sheet
+from sample_status import NOW, document
+from status_server import Said, answering
+from terminal import Terminal, bare
 
 #: A daemon that has just begun says no more than this.
 EARLY = {

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from world import NEW, OLD, World, fill, lock_of
 
 from ccproxy_supervisor.cli import litellm
 from ccproxy_supervisor.deploy import locks, shop
@@ -23,6 +22,7 @@ from ccproxy_supervisor.deploy.shop import Shop
 from ccproxy_supervisor.deploy.upgrade import Target
 from ccproxy_supervisor.edge import upgrades
 from ccproxy_supervisor.edge.home import Home
+from world import NEW, OLD, World, fill, lock_of
 
 
 @pytest.fixture

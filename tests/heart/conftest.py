@@ -1,5 +1,6 @@
 import pytest
 import trio.testing
+
 from stage import Stage
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import anyio
 import anyio.lowlevel
 import pytest
-from stage import curtain, patched, plan_of, refusal
 
 from ccproxy_supervisor.core.model import Cause, Reloaded
+from stage import curtain, patched, plan_of, refusal
 
 pytestmark = pytest.mark.anyio
 

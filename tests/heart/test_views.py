@@ -2,9 +2,9 @@
 
 import anyio
 import pytest
-from stage import curtain, plan_of
 
 from ccproxy_supervisor.core.model import Cause
+from stage import curtain, plan_of
 
 pytestmark = pytest.mark.anyio
 
