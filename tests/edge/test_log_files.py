@@ -65,6 +65,13 @@ def test_an_existing_file_is_continued(tmp_path):
     assert logs.everything("stdout") == b"first\nsecond\n"
 
 
+def test_a_line_torn_by_a_crash_is_not_continued(tmp_path):
+    (tmp_path / "stdout.log").write_bytes(b"whole\ntor")
+    with book(tmp_path) as logs:
+        logs.say(b"next\n")
+    assert logs.everything("stdout") == b"whole\ntor\nnext\n"
+
+
 def test_a_rotated_file_is_compressed_and_keeps_its_time_and_its_secrecy(tmp_path):
     with book(tmp_path) as logs:
         logs.say(b"line\n" * 100_000)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ccproxy_supervisor.core.rotation import fit
 from ccproxy_supervisor.edge.logs.backlog import CHUNK, Piece
 
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST = 64  # pieces in one call; and no megabytes, for which some kernels take six times the CPU
 
 
@@ -87,6 +87,8 @@ class LogFile:
         if seen.st_mode & 0o077:
             os.fchmod(self._fd, 0o600)
         self._identity, self.size = (seen.st_dev, seen.st_ino), seen.st_size
+        if self.size and os.pread(self._fd, 1, self.size - 1) != b"\n":  # a writer before us was killed in mid-line
+            self.size += os.write(self._fd, b"\n")
 
     def _write(self, batch: list[memoryview]) -> None:
         whole = self.size
