@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -106,10 +106,8 @@ class Spawner:
 
     @asynccontextmanager
     async def __call__(self, number: int, plan: Plan) -> AsyncIterator[Child]:
-        capture = self._capture(f"worker {number}")
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        try:
+        with ExitStack() as closing:
+            ours, theirs, capture = self._connect(number, closing)
             process = await self._open(number, plan, theirs, capture)
             child = OsChild(number, process, ours, capture)
             self._enrol(number, child.stats, self.uds(number))
@@ -123,11 +121,19 @@ class Spawner:
                 with anyio.CancelScope(shield=True):
                     await process.wait()
                 self._leave(number)
-        finally:
-            theirs.close()
-            ours.close()
-            capture.close()
-            (self._home / self.uds(number)).unlink(missing_ok=True)
+                (self._home / self.uds(number)).unlink(missing_ok=True)
+
+    def _connect(self, number: int, closing: ExitStack) -> tuple[socket.socket, socket.socket, Capture]:
+        try:
+            capture = self._capture(f"worker {number}")
+            closing.callback(capture.close)
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise SpawnError(f"cannot make pipes for worker {number}: {error.strerror}") from error
+        closing.enter_context(ours)
+        closing.enter_context(theirs)
+        ours.setblocking(False)
+        return ours, theirs, capture
 
     async def _open(self, number: int, plan: Plan, control: socket.socket, capture: Capture) -> Process:
         fds, birth = capture.fds, plan.birth

@@ -195,3 +195,14 @@ async def test_a_worker_whose_supervisor_died_lets_go_of_the_port(workshop):
         await child.activate()
         child._control.shutdown(socket.SHUT_RDWR)  # what the kernel does to the other end of a dead process
         assert await child.wait() == 0
+
+
+async def test_no_descriptors_left_is_a_spawn_error(tmp_path):
+    def full(label):
+        raise OSError(24, "Too many open files")
+
+    with open_listener("127.0.0.1", 0) as listener:
+        spawn = Spawner(listener, tmp_path, lambda birth: birth.config, full, lambda *_: None, lambda _: None)
+        with pytest.raises(SpawnError, match="cannot make pipes for worker 1: Too many open files"):
+            async with spawn(1, plan_of()):
+                pass
