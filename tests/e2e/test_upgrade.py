@@ -85,8 +85,8 @@ def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(pinned):
         back = typed(daemon, "rollback")
 
     assert (up.returncode, back.returncode) == (0, 0)
-    assert up.stdout.startswith(f"LiteLLM {upgrades.pinned()} → {OTHER}, ")
     assert (upgrading.lost, going_back.lost) == ([], [])
+    assert f"\nLiteLLM {upgrades.pinned()} → {OTHER}, " in up.stdout
     assert min(upgrading.streamed, going_back.streamed) >= 4
     assert (status["litellm"], daemon.status()["litellm"]) == (OTHER, upgrades.pinned())
     assert f'litellm="{upgrades.pinned()}"' in daemon.metrics()
