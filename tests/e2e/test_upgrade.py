@@ -20,6 +20,7 @@ import pytest
 from ccproxy_supervisor.deploy import locks, pip
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.errors import InstallError
+from ccproxy_supervisor.deploy.home import FILES
 from ccproxy_supervisor.deploy.litellm import install
 from ccproxy_supervisor.edge import upgrades
 from ccproxy_supervisor.edge.home import Home
@@ -294,7 +295,7 @@ def test_the_built_package_carries_locks_advisories_and_the_default_configuratio
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         data = "ccproxy_supervisor/data"
         assert wheel.read(f"{data}/litellm/{upgrades.pinned()}.lock").decode() == locks.shipped(upgrades.pinned())
-        for name in ("supervisor.yaml", "config.yaml"):
+        for name in FILES:
             assert wheel.read(f"{data}/config/{name}") == (ROOT / "config" / name).read_bytes()
         assert f"{data}/litellm/advisories.yaml" in wheel.namelist()
 
