@@ -74,15 +74,22 @@ class Orders:
         return report
 
     async def canary(self, python: str, model: str) -> dict[str, Any]:
-        """Prove LiteLLM under another interpreter, with the configuration in force, without letting it serve."""
-        place = self._place
-        if place.supervisor is None:
-            return {"ok": False, "detail": f"waiting for the public socket: {place.why}", "seconds": 0.0}
+        """Prove LiteLLM under another interpreter, with the configuration a roll would take up, never letting it serve."""
         begun = anyio.current_time()
-        birth = replace(place.plan.birth, python=python, digest=f"canary {python}")
-        wrong = await place.supervisor.canary(replace(place.plan, birth=birth), partial(self._asking.complete, model))
+        try:
+            wrong = await self._prove(python, model)
+        except ConfigError as error:
+            wrong = str(error)
         seconds = round(anyio.current_time() - begun, 3)
         return {"ok": wrong is None, "detail": wrong or "ready, and answered a completion", "seconds": seconds}
+
+    async def _prove(self, python: str, model: str) -> str | None:
+        place = self._place
+        if place.supervisor is None:
+            return f"waiting for the public socket: {place.why}"
+        plan = place.read()
+        birth = replace(plan.birth, python=python, digest=f"canary {python}")
+        return await place.supervisor.canary(replace(plan, birth=birth), partial(self._asking.complete, model))
 
     def stop(self, by: str) -> None:
         if self._place.supervisor:
