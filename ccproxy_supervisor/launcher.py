@@ -27,6 +27,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 SETTLE = 0.5  # seconds between closing the listener and draining, see Server.shutdown
@@ -184,8 +185,10 @@ def server_class() -> Any:
     return Server
 
 
-def private_socket(path: str) -> socket.socket:
-    """Bound by hand: uvicorn would make it 0666."""
+@contextlib.contextmanager
+def private_socket(path: str) -> Iterator[socket.socket]:
+    """Bound by hand: uvicorn would make it 0666. Removed at the end only if it is still ours: when the supervisor was
+    killed, a worker of the next one may have the same number."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
     old = os.umask(0o177)
@@ -194,7 +197,13 @@ def private_socket(path: str) -> socket.socket:
         sock.bind(path)
     finally:
         os.umask(old)
-    return sock
+    mine = os.stat(path).st_ino
+    try:
+        yield sock
+    finally:
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_ino == mine:
+                os.unlink(path)
 
 
 async def warm_up(app: Any, state: dict[str, Any]) -> None:
@@ -216,19 +225,29 @@ async def warm_up(app: Any, state: dict[str, Any]) -> None:
         pass
 
     logging.disable(logging.CRITICAL)
-    with contextlib.suppress(Exception):  # whatever it says, the modules are loaded now
-        await asyncio.wait_for(app(scope, receive, send), 10)
+    for part in (app(scope, receive, send), stream_words()):
+        with contextlib.suppress(Exception):  # whatever it says, the modules are loaded now
+            await asyncio.wait_for(part, 10)
     logging.disable(logging.NOTSET)
 
 
-async def serve(args: argparse.Namespace, app: Any, control: Control, logs: LogLines) -> None:
+async def stream_words() -> None:
+    """LiteLLM as a library, mocked, told to tell no callback: loads its tokenizer and what streams need."""
+    from litellm import acompletion
+
+    words = {"model": "hosted_vllm/warm-up", "messages": WARM_UP["messages"], "mock_response": "hi", "api_key": "none"}
+    async for _ in await acompletion(**words, stream=True, **{"no-log": True}):
+        pass
+
+
+async def serve(app: Any, inside: socket.socket, public_fd: int, control: Control, logs: LogLines) -> None:
     import uvicorn
 
     Server = server_class()
     control.loop, private = asyncio.get_running_loop(), Private(app)
     common: dict[str, Any] = {"server_header": False, "proxy_headers": False, "log_config": None}
     inner = Server(uvicorn.Config(private, lifespan="on", timeout_graceful_shutdown=2, **common))
-    inner_task = asyncio.create_task(inner.serve(sockets=[private_socket(args.uds)]))
+    inner_task = asyncio.create_task(inner.serve(sockets=[inside]))
     while not inner.started:
         if inner_task.done():
             inner_task.result()  # raises SystemExit(3) when the lifespan failed
@@ -242,7 +261,7 @@ async def serve(args: argparse.Namespace, app: Any, control: Control, logs: LogL
     await asyncio.wait({leaving, activated, inner_task}, return_when=asyncio.FIRST_COMPLETED)
     if activated.done() and not leaving.done():
         # The family is found from the descriptor; `fd=` of uvicorn takes it for AF_UNIX and loses TCP_NODELAY.
-        listener = socket.socket(fileno=os.dup(args.public_fd))
+        listener = socket.socket(fileno=os.dup(public_fd))
         outer = Server(uvicorn.Config(Public(private, control), lifespan="off", **common))
         outer.settle = SETTLE
         outer_task = asyncio.create_task(outer.serve(sockets=[listener]))
@@ -253,7 +272,7 @@ async def serve(args: argparse.Namespace, app: Any, control: Control, logs: LogL
         control.say("draining")
         outer.config.timeout_graceful_shutdown = max(0.0, control.drain - SETTLE)
         outer.should_exit = True
-        os.close(args.public_fd)  # a worker that drains for a dead supervisor must not keep the port
+        os.close(public_fd)  # a worker that drains for a dead supervisor must not keep the port
         await outer_task
     inner.should_exit = True
     await inner_task
@@ -280,9 +299,8 @@ def main() -> None:
         from asyncio import new_event_loop
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(serve(args, app, control, logs))
-    with contextlib.suppress(OSError):
-        os.unlink(args.uds)
+    with private_socket(args.uds) as inside:
+        loop.run_until_complete(serve(app, inside, args.public_fd, control, logs))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # the supervisor may be gone, and its pipes
             stream.flush()

@@ -72,7 +72,7 @@ def test_a_killed_worker_is_replaced_and_nobody_is_refused(daemon):
 def test_a_standby_takes_over(daemon):
     daemon.change(proxy={"standby": 1})
     daemon.start(wait=None)
-    daemon.until(lambda s: "standby" in [w["state"] for w in s["workers"]])
+    daemon.until(lambda s: [w["state"] for w in s["workers"]] == ["serving", "standby"])
     (warm,) = daemon.pids("standby")
     os.kill(daemon.pids()[0], signal.SIGKILL)
 
@@ -200,6 +200,26 @@ def test_workers_leave_when_the_supervisor_is_killed(daemon):
 
     assert lines[-1] == "data: [DONE]"
     assert gone(worker)
+
+
+def test_a_leftover_that_leaves_takes_nothing_of_its_namesake_with_it(daemon):
+    daemon.start()
+    (leftover,) = daemon.pids()
+    lines = []
+    reader = follow(daemon, lines, chunks=60)
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.start()  # its first worker has the number, and the private socket, that the leftover had
+    reader.join()
+    while not gone(leftover):
+        time.sleep(0.02)
+
+    assert lines[-1] == "data: [DONE]"
+    assert (daemon.folder / "run" / "w1.sock").exists()
+    before = daemon.pids()
+    probes = 'ccproxy_probe_seconds_count{probe="liveness"} '
+    daemon.until(lambda s: float(daemon.metrics().split(probes)[1].split()[0]) > 20)
+    assert daemon.pids() == before
 
 
 def test_a_hung_leftover_is_killed_by_the_next_supervisor(daemon):

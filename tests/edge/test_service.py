@@ -158,7 +158,7 @@ def test_another_supervisor_on_the_admin_port_is_named_before_anything_starts(be
 
 def test_a_deaf_process_is_waited_for_until_launchd_has_killed_it(tmp_path, launchd):
     bench = Bench(tmp_path, DEAF)
-    bench.load(ExitTimeOut=0.3)
+    bench.load(ExitTimeOut=2)
     bench.hands.until(bench.up.exists, 5)
     pid = bench.control.loaded().pid
     assert bench.control.bootout(5) is None

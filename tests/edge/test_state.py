@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -90,6 +91,8 @@ def worker():
     """A process that looks like a worker of ours, in a session of its own."""
     command = [sys.executable, "-c", "import time; time.sleep(60)", LAUNCHER, "--uds", SOCKET]
     process = subprocess.Popen(command, start_new_session=True)
+    while not psutil.Process(process.pid).cmdline():  # for an instant of its exec it has none
+        time.sleep(0.001)
     yield process
     process.kill()
     process.wait()
