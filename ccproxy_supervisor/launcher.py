@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from typing import Any
 
 SETTLE = 0.5  # seconds between closing the listener and draining, see Server.shutdown
-WARM_UP = {"model": "ccproxy-warm-up", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}
+WARM_UP = {"model": "ccproxy-warm-up", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}], "no-log": True}
 CUT, STUCK = 75, 70
 LONGEST = 8000  # characters of a traceback; LiteLLM's routes are frames by the hundred, and the end tells
 

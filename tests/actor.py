@@ -9,6 +9,7 @@ import sys
 import time
 
 from litellm import CustomLLM
+from litellm.integrations.custom_logger import CustomLogger
 
 BALLAST = bytearray()
 
@@ -32,4 +33,15 @@ class Actor(CustomLLM):
         return answer
 
 
+class Witness(CustomLogger):
+    """A callback that says what it is told of."""
+
+    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+        print("witness: success", kwargs["model"])
+
+    async def async_log_failure_event(self, kwargs, response_obj, start_time, end_time):
+        print("witness: failure", kwargs["model"])
+
+
 handler = Actor()
+witness = Witness()

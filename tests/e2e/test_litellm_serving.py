@@ -11,6 +11,7 @@ from real import shipped, typed
 
 pytestmark = pytest.mark.real
 SETTINGS = {"models": {"interval": "2s"}}
+LITELLM = shipped(litellm_settings={"callbacks": ["actor.witness"]})
 PATHS = ["/v1/messages", "/v1/chat/completions"]
 
 
@@ -54,6 +55,15 @@ def test_what_clients_ask_is_in_litellms_log_and_what_probes_ask_is_not(daemon):
     lines = [line["message"] for line in daemon.log("litellm") if line["logger"] == "uvicorn.access"]
     assert any('"POST /v1/messages HTTP/1.1" 200' in line for line in lines)
     assert not [line for line in lines if "/health" in line]
+
+
+def test_callbacks_hear_of_clients_and_never_of_the_warm_up(daemon):
+    ask(daemon, "/v1/chat/completions")
+    ask(daemon, "/v1/chat/completions", model="nobody")
+    stdout = daemon.folder / "logs" / "stdout.log"
+
+    daemon.until(lambda _: {"witness: success words", "witness: failure nobody"} <= {*stdout.read_text().splitlines()})
+    assert "warm-up" not in stdout.read_text()
 
 
 def test_models_are_probed_through_litellm(daemon):
@@ -112,7 +122,7 @@ def test_check_finds_what_is_wrong_before_a_reload_does(daemon):
     daemon.write("config.yaml", "model_list: [{model_name: echo}]")
     wrong = typed(daemon, "check")
     refused = typed(daemon, "reload")
-    daemon.write("config.yaml", shipped())
+    daemon.write("config.yaml", LITELLM)
 
     assert wrong.returncode == 78
     assert "litellm_params" in wrong.stderr
@@ -125,7 +135,7 @@ def test_check_deep_asks_litellm_itself(daemon):
     good = typed(daemon, "check", "--deep")
     daemon.write("config.yaml", shipped(litellm_settings={"callbacks": ["nowhere.to_be_found"]}))
     shallow, deep = typed(daemon, "check"), typed(daemon, "check", "--deep")
-    daemon.write("config.yaml", shipped())
+    daemon.write("config.yaml", LITELLM)
 
     assert (good.returncode, shallow.returncode, deep.returncode) == (0, 0, 78), good.stderr
     assert "nowhere" in deep.stderr

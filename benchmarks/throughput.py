@@ -1,0 +1,56 @@
+"""Two workers beside one: requests a second of real LiteLLM's mock model, the clients being cheap."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+from benchmarks.number import Number, median
+from daemon import Daemon
+from load import judged, question, spelled
+from real import real
+
+CLIENTS, SECONDS, ROUNDS = 16, 8.0, 3
+REQUEST = spelled("/v1/chat/completions", question("hi", "mock"), None)
+
+
+def throughput() -> Iterator[Number]:
+    """Closed loops over plain sockets: less than a hundredth of a request's CPU time is the clients'."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    with real(proxy={"workers": 1}) as one, real(proxy={"workers": 2}) as two:
+        for daemon in (one, two):
+            daemon.start(seconds=180)
+            _rate(daemon)  # warm
+        for _ in range(ROUNDS):
+            rates[1].append(_rate(one))
+            rates[2].append(_rate(two))
+    yield median("one worker", rates[1], "requests/s")
+    yield median("two workers", rates[2], "requests/s")
+    ratio = [both / alone for alone, both in zip(rates[1], rates[2], strict=True)]
+    yield median("two workers beside one", ratio, "x", 1.8, at_least=True, beside="two cores, shared with the clients")
+
+
+def _rate(daemon: Daemon) -> float:
+    over = time.monotonic() + SECONDS
+    counts = [0] * CLIENTS
+
+    def client(place: int) -> None:
+        while time.monotonic() < over:
+            with socket.create_connection(("127.0.0.1", daemon.port), timeout=60) as sock:
+                sock.sendall(REQUEST)
+                data = b""
+                while part := sock.recv(65536):
+                    data += part
+            trouble, _ = judged(data)
+            assert not trouble, trouble
+            counts[place] += 1
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=client, args=(place,)) for place in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.monotonic() - began)
