@@ -65,19 +65,16 @@ def judge(views: Collection[WorkerView], unwell: Collection[str], *, ever_served
 
 
 def worker(view: WorkerView, usage: Usage | None, cpu: float | None, growth: float | None) -> dict[str, Any]:
-    """One row of the document; *cpu* in cores, *growth* in bytes an hour."""
+    """One row of the document; *cpu* in cores, *growth* in bytes an hour, null before they are known."""
     row: dict[str, Any] = {
         "slot": view.slot, "state": str(view.state), "worker": view.number, "pid": view.pid,
-        "generation": view.generation, "uptime": round(view.uptime, 1),
+        "generation": view.generation, "uptime": round(view.uptime, 1), "memory": usage and usage.memory,
+        "memory_growth": growth and round(growth), "cpu": cpu and round(cpu, 3),
     }  # fmt: skip
     if view.slot is not None:
-        row["restarts"] = view.restarts
-    if usage:
-        row |= {"memory": usage.memory, "memory_growth": growth and round(growth), "cpu": cpu and round(cpu, 3)}
+        row |= {"restarts": view.restarts, "last_ending": view.last_ending and ending(view.last_ending)}
     if view.backoff is not None:
         row["backoff"] = round(view.backoff, 1)
-    if view.last_ending:
-        row["last_ending"] = ending(view.last_ending)
     return row
 
 

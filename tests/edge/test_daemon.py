@@ -95,7 +95,7 @@ def test_an_unresponsive_worker_is_replaced(daemon, trouble):
 
     status = daemon.until(lambda s: s["workers"][0]["pid"] not in (before, None) and s["status"] == "healthy")
     assert status["workers"][0]["restarts"] == 1
-    daemon.until(lambda s: s["workers"][0].get("last_ending", {}).get("cause") == "unresponsive")
+    daemon.until(lambda s: (s["workers"][0]["last_ending"] or {}).get("cause") == "unresponsive")
     assert gone(before)
 
 
