@@ -88,14 +88,14 @@ def test_a_silent_daemon_is_shown_as_such_asked_ever_less_and_found_again(tab, s
         tab.open(f"http://127.0.0.1:{port}/")
         tab.until(SHOWN)
     tab.wait(6)
-    assert tab.run(WORD) == "not answering"
+    tab.until(f"{WORD} === 'not answering'")
     assert "The daemon does not answer: no connection." in tab.text()
     assert "What is below is from" in tab.text()
     tab.wait(300)
     assert tab.run("failures") < 11
     with answering(said, port=port):
         tab.wait(61)
-        assert tab.run(WORD) == "degraded"
+        tab.until(f"{WORD} === 'degraded'")
         assert "The daemon does not answer" not in tab.text()
 
 
