@@ -54,7 +54,6 @@ def test_one_host_is_lost_under_load_and_clients_keep_getting_answers(daemons):
             until(lambda: len({who(front, secret) for _ in range(10)}) == 2, 10)
 
         assert sum(outcome.began > killed for outcome in clients.outcomes) > 100
-        assert all(outcome.began < killed + 0.5 for outcome in clients.failed())
         assert len(clients.failed()) <= 5
 
 
