@@ -27,11 +27,12 @@ class Number:
 
     def cells(self) -> tuple[str, str, str, str]:
         """Name, value with its spread, target, peers."""
-        spread = f" ({plain(min(self.samples))} to {plain(max(self.samples))}, {len(self.samples)}x)"
-        spread = spread if len(self.samples) > 1 else ""
+        spread = ""
+        if len(self.samples) > 1:
+            spread = f" ({plain(min(self.samples))} to {plain(max(self.samples))}, {len(self.samples)}x)"
         sign = "" if self.target is None else f"{'>=' if self.at_least else '<='} {plain(self.target)}"
         mark = {None: "", True: " ok", False: " MISSED"}[self.met]
-        return self.what, f"{plain(self.value)} {self.unit}{spread}", f"{sign}{mark}", self.beside
+        return self.what, f"{plain(self.value)} {self.unit}".strip() + spread, f"{sign}{mark}", self.beside
 
 
 def median(what: str, samples: Iterable[float], unit: str, target: float | None = None, **more: object) -> Number:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ REQUEST = spelled("/v1/chat/completions", question("hi", "mock"), None)
 def throughput() -> Iterator[Number]:
     """Closed loops over plain sockets: less than a hundredth of a request's CPU time is the clients'."""
     rates: dict[int, list[float]] = {1: [], 2: []}
+    limits = []
     with real(proxy={"workers": 1}) as one, real(proxy={"workers": 2}) as two:
         for daemon in (one, two):
             daemon.start(seconds=180)
@@ -26,10 +29,19 @@ def throughput() -> Iterator[Number]:
         for _ in range(ROUNDS):
             rates[1].append(_rate(one))
             rates[2].append(_rate(two))
+            limits.append(_spin(2) / _spin(1))
     yield median("one worker", rates[1], "requests/s")
     yield median("two workers", rates[2], "requests/s")
     ratio = [both / alone for alone, both in zip(rates[1], rates[2], strict=True)]
-    yield median("two workers beside one", ratio, "x", 1.8, at_least=True, beside="two cores, shared with the clients")
+    yield median("two workers beside one", ratio, "x", 1.8, at_least=True)
+    yield median("  the limit: two empty loops beside one, no clients", limits, "x")
+
+
+def _spin(processes: int) -> float:
+    """Rounds that so many loops turn in two seconds: what the machine has to give at this moment."""
+    turn = "import time\nover, n = time.monotonic() + 2, 0\nwhile time.monotonic() < over: n += 1\nprint(n)"
+    started = [subprocess.Popen([sys.executable, "-c", turn], stdout=subprocess.PIPE) for _ in range(processes)]
+    return sum(float(process.communicate()[0]) for process in started)
 
 
 def _rate(daemon: Daemon) -> float:

@@ -55,7 +55,7 @@ def rolling() -> Iterator[Number]:
         for what in ("reload", "restart"):
             lost: list[float] = []
             for attempt in range(3):
-                daemon.write("config.yaml", shipped(router_settings={"num_retries": attempt % 2}))
+                daemon.write("config.yaml", shipped(router_settings={"num_retries": 1 + attempt % 2}))
                 with Load(daemon.port, **BUSY) as load:
                     report = daemon.order(f"/{what}")
                     time.sleep(1)

@@ -22,7 +22,10 @@ def logs() -> Iterator[Number]:
     ours: list[Run] = []
     peers: list[Run] = []
     for _ in range(ROUNDS):
-        for runs, measure in ((peers, cat), (ours, lambda folder: sink(folder, SIZE, expected))):
+        for runs, measure in (
+            (peers, lambda folder: cat(folder, SIZE)),
+            (ours, lambda folder: sink(folder, SIZE, expected)),
+        ):
             folder = Path(tempfile.mkdtemp(prefix="logs-"))
             os.sync()
             try:
