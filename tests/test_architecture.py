@@ -20,7 +20,7 @@ FLOORS = {
     **{noun: ({"core", *HEART[:place]}, WORDS | {"anyio"}) for place, noun in enumerate(HEART)},
     "edge": ({"core"}, ANYTHING | DAEMON),
     **{noun: ({"core", *HEART, "edge", *ROOMS[:place]}, ANYTHING | DAEMON) for place, noun in enumerate(ROOMS)},
-    "launcher": (set(), ANYTHING | {"uvicorn", "uvloop"}),  # it runs in LiteLLM's environment
+    "launcher": (set(), ANYTHING | {"litellm", "uvicorn", "uvloop"}),  # it runs in LiteLLM's environment
     "deploy": ({"core", "edge"}, ANYTHING | {"anyio", "packaging", "psutil", "yaml"}),
     "view": ({"core"}, ANYTHING | {"rich"}),
     "cli": ({"core", "edge", "app", "deploy", "view"}, ANYTHING | {"anyio", "click", "packaging", "rich", "yaml"}),

@@ -226,5 +226,5 @@ def test_during_a_flood_nothing_is_compressed_and_a_packer_that_waits_can_be_sto
         logs.run(TALK.format(count=100))
         until(lambda: accounted(logs, "stdout", 100 * 100 * len(LINE)))
         assert logs.close() == []
-        assert [thread.name for thread in threading.enumerate() if thread.name.startswith("log-")] == []
+        until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("log-")])
         assert {path.suffix for path in tmp_path.iterdir()}.isdisjoint({".gz", ".part"})
