@@ -14,26 +14,31 @@ from daemon import Daemon
 from load import judged, question, spelled
 from real import real
 
-CLIENTS, SECONDS, ROUNDS = 16, 8.0, 3
+CLIENTS, SECONDS = 16, 6.0
+ROUNDS, ATTEMPTS = 3, 12  # wanted, at most
+FREE = 1.8  # what two empty loops must reach, or others were busy on the machine and the round says nothing
 REQUEST = spelled("/v1/chat/completions", question("hi", "mock"), None)
 
 
 def throughput() -> Iterator[Number]:
     """Closed loops over plain sockets: less than a hundredth of a request's CPU time is the clients'."""
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    limits = []
+    rounds: list[tuple[float, float, float]] = []
     with real(proxy={"workers": 1}) as one, real(proxy={"workers": 2}) as two:
         for daemon in (one, two):
             daemon.start(seconds=180)
             _rate(daemon)  # warm
-        for _ in range(ROUNDS):
-            rates[1].append(_rate(one))
-            rates[2].append(_rate(two))
-            limits.append(_spin(2) / _spin(1))
-    yield median("one worker", rates[1], "requests/s")
-    yield median("two workers", rates[2], "requests/s")
-    ratio = [both / alone for alone, both in zip(rates[1], rates[2], strict=True)]
-    yield median("two workers beside one", ratio, "x", 1.8, at_least=True)
+        for _ in range(ATTEMPTS):
+            before = _spin(2) / _spin(1)
+            rounds.append((_rate(one), _rate(two), min(before, _spin(2) / _spin(1))))
+            if sum(limit > FREE for *_, limit in rounds) == ROUNDS:
+                break
+    quiet = [each for each in rounds if each[2] > FREE] or rounds
+    alone, both, limits = zip(*quiet, strict=True)
+    yield median("one worker", alone, "requests/s")
+    yield median("two workers", both, "requests/s")
+    ratio = [pair / single for single, pair, _ in quiet]
+    told = f"{len(quiet)} of {len(rounds)} rounds counted, with two cores to be had"
+    yield median("two workers beside one", ratio, "x", 1.8, at_least=True, beside=told)
     yield median("  the limit: two empty loops beside one, no clients", limits, "x")
 
 
