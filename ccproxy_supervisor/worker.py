@@ -164,15 +164,17 @@ class Worker:
             self._enter(State.SERVING)
 
     async def _insist_on_health(self, child: Child) -> None:
-        while True:
+        while self.cause is None:
             health = self.plan.settings.health
             asked = current_time()
             verdict = await self._ports.liveness(self.number, health.timeout)
+            if self.cause is not None:
+                return  # asked to leave meanwhile: it owes no answer
             self._ports.journal(Probed("liveness", f"worker {self.number}", verdict))
             if verdict.ok or not self._ports.grace():
                 self.streak = self.streak.after(verdict.ok)
             if self.streak.bad >= health.failures:
-                return await self._end(child, Cause.UNRESPONSIVE)
+                await self._end(child, Cause.UNRESPONSIVE)
             self._weigh(child)
             await sleep(max(0.0, asked + health.interval - current_time()))
 

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from ccproxy_supervisor.core.model import Cause, Transition
+from ccproxy_supervisor.core.model import Cause, Probed, Transition
 from stage import curtain, patched, plan_of
 
 pytestmark = pytest.mark.anyio
@@ -169,6 +169,17 @@ async def test_stop_drains_streams_and_reaps_everybody(stage):
 
     assert stage.diary[-1] == (32, "1 gone stop")
     assert stage.children[0].signals == []
+
+
+async def test_a_worker_that_drains_owes_no_answer(stage):
+    stage.lives[1] = {"stream": 20, "sick_at": 61}
+
+    await play(stage, 60)
+
+    verdicts = [event.verdict.ok for event in stage.events if isinstance(event, Probed)]
+    assert all(verdicts)
+    assert len(verdicts) > 10
+    assert (80, "1 gone stop") in stage.diary
 
 
 async def test_stop_kills_what_does_not_leave(stage):
