@@ -167,7 +167,7 @@ class Daemon:
         slots = [Slot(number, old.record, old.restarts, old.last_ending) for number, old in saved.slots.items()]
         answer = partial(self._answer, public)
         with public:
-            self.supervisor = Supervisor(self.plan, self.read, self._adopt, ports, answer, slots)
+            self.supervisor = Supervisor(self.plan, self.read, self.adopt, ports, answer, slots)
             await self.supervisor.run()
 
     @asynccontextmanager
@@ -209,7 +209,7 @@ class Daemon:
         self.logs.hide({*self.plan.secrets, *plan.secrets})
         return plan
 
-    def _adopt(self, plan: Plan) -> None:
+    def adopt(self, plan: Plan) -> None:
         settings, models = plan.settings, plan.litellm.models
         self.plan = plan
         self.home.forget_configs(plan.birth)

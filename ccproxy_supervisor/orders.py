@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import anyio
 
 from ccproxy_supervisor.asking import Asking
+from ccproxy_supervisor.core.changes import changes
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.model import Cause, Journal, Reloaded
 from ccproxy_supervisor.core.plan import Plan
@@ -32,6 +32,7 @@ class Place(Protocol):
     @property
     def generation(self) -> int: ...
     def read(self) -> Plan: ...
+    def adopt(self, plan: Plan) -> None: ...
     def give_up(self) -> None:
         """Stop waiting for the public socket."""
 
@@ -67,11 +68,24 @@ class Orders:
         place = self._place
         if place.supervisor:
             return await place.supervisor.reload(by, cause)
-        report = Reloaded("refused", f"waiting for the public socket: {place.why}", by)
-        with suppress(ConfigError):
-            place.plan = place.read()  # perhaps it names another port now
+        report = self._reload_early(by)
         self._journal(report)
         return report
+
+    def _reload_early(self, by: str) -> Reloaded:
+        """Take up the settings while the public socket is waited for: perhaps they name another port now."""
+        place = self._place
+        try:
+            plan = place.read()
+        except ConfigError as error:
+            return Reloaded("refused", f"{error}\nkeeping the settings read before", by)
+        changed = changes(place.plan.settings, plan.settings)
+        if fixed := [each.path for each in changed if each.kind == "fixed" and each.path.startswith("admin.")]:
+            why = f"{', '.join(fixed)} can only change when the supervisor itself restarts"
+            return Reloaded("refused", f"{why}; keeping the settings read before", by)
+        named = tuple(str(each) for each in changed) + place.plan.birth.differs(plan.birth)
+        place.adopt(plan)
+        return Reloaded("applied", f"read; still waiting for the public socket: {place.why}", by, named)
 
     async def canary(self, python: str, model: str) -> dict[str, Any]:
         """Prove LiteLLM under another interpreter, with the configuration a roll would take up, never letting it serve."""

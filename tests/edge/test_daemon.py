@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from ccproxy_supervisor.cli.common import NotRunning
-from daemon import Daemon
+from daemon import Daemon, free_ports
 
 QUICK = {"interval": "200ms", "timeout": "300ms"}
 
@@ -263,6 +263,26 @@ def test_a_port_held_by_a_stranger_is_named_and_waited_for(daemon):
         assert f"cannot listen on 127.0.0.1:{daemon.port}" in status["detail"]
         assert f"pid {os.getpid()}" in status["detail"]
     daemon.until(lambda s: s["status"] == "healthy")
+
+
+def test_a_reload_while_the_port_is_held_may_name_another_and_tells_what_is_wrong(daemon):
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", daemon.port))
+        stranger.listen()
+        daemon.start(wait=None)
+        daemon.until(lambda s: s["detail"])
+        daemon.change(proxy={"prot": 1})
+        refused = daemon.order("/reload")
+        assert refused["result"] == "refused"
+        assert "proxy.prot: unknown key" in refused["detail"]
+        daemon.settings["proxy"].pop("prot")
+        (held, daemon.port) = (daemon.port, free_ports(1)[0])
+        daemon.change(proxy={"port": daemon.port})
+        applied = daemon.order("/reload")
+        assert (applied["result"], applied["changes"]) == ("applied", [f"proxy.port: {held} -> {daemon.port}"])
+        daemon.until(lambda s: s["status"] == "healthy")
+    assert daemon.get("/").status_code == 200
 
 
 def test_orders_come_only_over_the_control_socket(daemon):
