@@ -63,7 +63,7 @@ def _compare(home: Home, settings: Settings, ledger: Ledger) -> None:
     from ccproxy_supervisor.deploy import traefik as front
 
     path = front.output(home, ledger)
-    if home.read(path, private=True, remedy="run: ccproxy-supervisor traefik") != front.current(home, settings, ledger):
+    if front.stale(home, settings, ledger):
         fail(f"{path} is out of date; run: ccproxy-supervisor traefik")
     click.echo(f"{path} is up to date; tokens: {len(ledger.tokens)}")
 
@@ -134,7 +134,9 @@ def revoke(config: str | None, name: str) -> None:
 
 
 def _ledger(home: Home) -> Path:
-    return home.path("tokens.json")
+    from ccproxy_supervisor.deploy.traefik import ledger_file
+
+    return ledger_file(home)
 
 
 def _read(config: str | None) -> tuple[Home, Settings]:

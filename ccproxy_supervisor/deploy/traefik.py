@@ -61,6 +61,16 @@ def publish(home: Home, settings: Settings, ledger: Ledger) -> Path:
     return path
 
 
+def stale(home: Home, settings: Settings, ledger: Ledger) -> bool:
+    """Whether the file says something else than it should; raises `ConfigError` when it cannot be read."""
+    written = home.read(output(home, ledger), private=True, remedy="run: ccproxy-supervisor traefik")
+    return written != current(home, settings, ledger)
+
+
+def ledger_file(home: Home) -> Path:
+    return home.path("tokens.json")
+
+
 def output(home: Home, ledger: Ledger) -> Path:
     return Path(ledger.output) if ledger.output else home.path("traefik/dynamic.yaml")
 

@@ -4,6 +4,7 @@ import pytest
 
 from ccproxy_supervisor.core.litellm import Model
 from ccproxy_supervisor.core.settings import parse
+from ccproxy_supervisor.deploy import tokens, traefik
 from ccproxy_supervisor.deploy.doctor import clock, mac, neighbours
 from ccproxy_supervisor.deploy.doctor.finding import Level
 from doctor_stage import LLAMA, Stage
@@ -147,3 +148,16 @@ def test_the_front_door_must_refuse_a_request_without_a_token(stage, status, lev
         stage.answer("http://127.0.0.1:8080/v1/models", b"", status)
 
     assert [finding.level for finding in neighbours.traefik(stage.scene)] == [level]
+
+
+def test_routes_of_yesterday_are_found(stage):
+    home = stage.scene.home
+    assert stage.found(neighbours.routes) == []
+    file = traefik.publish(home, stage.settings, tokens.Ledger())
+    assert stage.found(neighbours.routes) == [(Level.OK, "Traefik's routes are up to date")]
+
+    stage.settings = parse("proxy: {port: 9999}")
+    assert stage.found(neighbours.routes) == [(Level.WARN, "Traefik's routes are out of date")]
+
+    file.chmod(0o644)
+    assert [level for level, _ in stage.found(neighbours.routes)] == [Level.FAIL]

@@ -15,7 +15,7 @@ TOPICS: dict[str, tuple[Check, ...]] = {
     "Daemon": (ports.daemon, ports.ports),
     "Service": (service.service,),
     "Mac": (mac.system, mac.restart, mac.power, clock.clock),
-    "Neighbours": (neighbours.ollama, neighbours.traefik),
+    "Neighbours": (neighbours.ollama, neighbours.traefik, neighbours.routes),
 }
 
 

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from ccproxy_supervisor.core.answer import Answer
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.ollama import lacking, read_models, read_version, wanted
+from ccproxy_supervisor.deploy import traefik as front
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, ok, skip, warn
+from ccproxy_supervisor.deploy.tokens import TokenError, load
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -95,3 +97,23 @@ def traefik(scene: Scene) -> Iterator[Finding]:
     else:
         evidence = f"{scene.traefik} answered {answer.status} instead of 401 without a token"
         yield warn("Traefik does not use our routes", evidence, "see docs/TRAEFIK.md")
+
+
+def routes(scene: Scene) -> Iterator[Finding]:
+    """What Traefik was given, against settings, tokens and key of today; nothing while it was given nothing."""
+    if isinstance(scene.plan, ConfigError):
+        return
+    try:
+        ledger = load(front.ledger_file(scene.home))
+        path = front.output(scene.home, ledger)
+        if not path.exists():
+            return
+        stale = front.stale(scene.home, scene.plan.settings, ledger)
+    except (ConfigError, TokenError) as error:
+        yield fail("Traefik's routes cannot be compared", str(error), "mend it, then: ccproxy-supervisor traefik")
+        return
+    if stale:
+        evidence = f"{path} is not what settings, tokens and key ask for now"
+        yield warn("Traefik's routes are out of date", evidence, "ccproxy-supervisor traefik")
+    else:
+        yield ok("Traefik's routes are up to date", f"{path}; tokens: {len(ledger.tokens)}")
