@@ -100,7 +100,10 @@ class Daemon:
         self.takeover = Takeover(lambda: self.plan.settings, self.tell)
         self.state = StateFile(home.run / "state.json", self.tell_from_thread)
         self.handover = Handover(
-            self.state, lambda: self.pool.slots if self.pool else (), lambda: self.takeover.remaining
+            self.state,
+            lambda: self.pool.slots if self.pool else (),
+            lambda: self.takeover.remaining,
+            self.board.day,
         )
         self.holding = Holding()
         self.wake = Wake(self.tell, every=watchdog.TICK)
@@ -116,13 +119,14 @@ class Daemon:
         room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
         self.metrics = Metrics([self.gauges, ProcessGauges(), room, self.upgrades])
         self.listeners: list[Callable[[Event], None]] = [self.writer, self.metrics, self.gauges, self.incidents]
-        self.listeners += [self.board]
+        self.listeners += [self.board, self.handover]
 
     async def run(self) -> None:
         self.logs.start()
         if stack := self.watchdog.start():
             self.incidents.record(stuck(time.time(), stack.splitlines()))
         saved = self.state.read()
+        self.board.resume(saved.day)
         self.takeover.find(saved.workers)
         try:
             async with anyio.create_task_group() as tasks:

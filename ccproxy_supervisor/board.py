@@ -11,7 +11,7 @@ from anyio import current_time
 
 from ccproxy_supervisor import __version__
 from ccproxy_supervisor.core import status
-from ccproxy_supervisor.core.history import History
+from ccproxy_supervisor.core.history import Day, History
 from ccproxy_supervisor.core.model import (
     Child,
     Event,
@@ -114,6 +114,14 @@ class Board:
                     self._history.ended(event, ending)
         if not isinstance(event, Probed):  # what a probe changes comes as another event
             self._look()
+
+    def resume(self, day: Day) -> None:
+        """Go on from the last *day* of an earlier supervisor."""
+        self._history = History(day, self._wall())
+        self._look()
+
+    def day(self) -> Day:
+        return self._history.saved(self._wall())
 
     def status(self) -> Status:
         scene = self._scene()

@@ -1,4 +1,4 @@
-"""What the next supervisor needs to know of this one: its workers, and its slots' histories."""
+"""What the next supervisor needs to know of this one: its workers, its slots' histories, its last day."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ import anyio
 import psutil
 from anyio import to_thread
 
+from ccproxy_supervisor.core.history import SEEN, Day
+from ccproxy_supervisor.core.model import Event, Transition
 from ccproxy_supervisor.edge.state import Recorded, Saved, StateFile
 from ccproxy_supervisor.edge.state import Slot as SavedSlot
 from ccproxy_supervisor.seat import Slot
 
 
 class Handover:
-    """*leftovers* of an earlier supervisor are handed on until they are gone."""
+    """A listener of the journal; *leftovers* of an earlier supervisor are handed on until they are gone."""
 
     def __init__(
-        self, state: StateFile, slots: Callable[[], Iterable[Slot]], leftovers: Callable[[], tuple[Recorded, ...]]
-    ) -> None:
-        self._state, self._slots, self._leftovers = state, slots, leftovers
+        self, state: StateFile, slots: Callable[[], Iterable[Slot]], leftovers: Callable[[], tuple[Recorded, ...]],
+        day: Callable[[], Day],
+    ) -> None:  # fmt: skip
+        self._state, self._slots, self._leftovers, self._day = state, slots, leftovers, day
         self._workers: dict[int, Recorded] = {}
         self._changed = anyio.Event()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Transition):
+            self._changed.set()
 
     def enrol(self, number: int, process: psutil.Process | None, socket: str) -> None:
         if process is not None:
@@ -36,12 +43,16 @@ class Handover:
 
     def write(self) -> None:
         """Blocking; small."""
-        slots = {slot.number: SavedSlot(slot.record, slot.restarts, slot.last_ending) for slot in self._slots()}
-        self._state.write(Saved(slots, (*self._workers.values(), *self._leftovers())))
+        self._state.write(self._saved())
 
     async def run(self) -> None:
-        """Write at every change, off the event loop, for ever."""
+        """Write at every change, and now and then without one, off the event loop, for ever."""
         while True:
-            await self._changed.wait()
+            with anyio.move_on_after(SEEN):
+                await self._changed.wait()
             self._changed = anyio.Event()
-            await to_thread.run_sync(self.write)
+            await to_thread.run_sync(self._state.write, self._saved())
+
+    def _saved(self) -> Saved:
+        slots = {slot.number: SavedSlot(slot.record, slot.restarts, slot.last_ending) for slot in self._slots()}
+        return Saved(slots, (*self._workers.values(), *self._leftovers()), self._day())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,13 +15,41 @@ from ccproxy_supervisor.core.model import Ending, Transition
 DAY = 86400.0
 CHANGES, ENDINGS = 200, 100  # kept at most, of each track and in all: `/status` stays small in a crash loop
 LINES, WIDTH, TOLD = 8, 300, 5  # of the last words of an unplanned ending, and for how many of these
+SEEN = 300.0  # seconds after which a day is saved anew though nothing happened
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A worker's life that is over."""
+
+    worker: int
+    slot: int | None
+    generation: int
+    ending: Ending
+
+    def row(self) -> dict[str, Any]:
+        ending = self.ending
+        row = {"at": utc(ending.at), "worker": self.worker, "slot": self.slot, "generation": self.generation}
+        row |= {"cause": str(ending.cause), "planned": ending.cause.planned, "uptime": round(ending.uptime, 1)}
+        row["told"] = sentence(row | {"exit": "" if ending.status is None else in_words(ending.status)})
+        return row | ({"output": list(ending.output)} if ending.output else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A history as it is saved: states with the wall time each began; *seen* is when the last of them still held."""
+
+    seen: float = 0.0
+    service: tuple[tuple[float, str], ...] = ()
+    slots: Mapping[int, tuple[tuple[float, str], ...]] = field(default_factory=dict)
+    endings: tuple[Past, ...] = ()
 
 
 class Track:
     """States one after the other, each with the wall time it began."""
 
-    def __init__(self) -> None:
-        self.runs: list[tuple[float, str]] = []
+    def __init__(self, runs: Iterable[tuple[float, str]] = ()) -> None:
+        self.runs = list(runs)
 
     def add(self, at: float, state: str) -> None:
         """*state* holds from *at* on. What ended a day ago is forgotten, and if there is too much the shortest."""
@@ -53,10 +82,14 @@ def _fine(at: float) -> str:
 class History:
     """Fed with every change; answers with the last day of it."""
 
-    def __init__(self) -> None:
-        self._service = Track()
-        self._slots: dict[int, Track] = {}
-        self._endings: deque[dict[str, Any]] = deque(maxlen=ENDINGS)
+    def __init__(self, day: Day | None = None, now: float = 0.0) -> None:
+        """Go on from *day*, saved by an earlier supervisor; if it ended long before *now*, all was down since."""
+        day, horizon = day or Day(), now - DAY
+        tracks = {number: _believed(runs, horizon, now) for number, runs in day.slots.items()}
+        self._service, self._slots = _believed(day.service, horizon, now), tracks
+        self._endings = deque((past for past in day.endings if horizon <= past.ending.at <= now), ENDINGS)
+        if self._service.runs and now - day.seen > 1.1 * SEEN:
+            self.observe(max(day.seen, horizon), "down", dict.fromkeys(tracks, "down"))
 
     def observe(self, at: float, status: str, slots: Mapping[int, str]) -> None:
         """The service is in *status* and its *slots* in these states."""
@@ -68,19 +101,27 @@ class History:
 
     def ended(self, moved: Transition, ending: Ending) -> None:
         """A worker's life ended. The newest unplanned ones keep what the workers said last."""
-        row = {"at": utc(ending.at), "worker": moved.number, "slot": moved.slot, "generation": moved.generation}
-        row |= {"cause": str(ending.cause), "planned": ending.cause.planned, "uptime": round(ending.uptime, 1)}
-        row["told"] = sentence(row | {"exit": "" if ending.status is None else in_words(ending.status)})
-        if not ending.cause.planned:
-            row["output"] = [spoken(line)[:WIDTH] for line in ending.output[-LINES:]]
-        self._endings.append(row)
-        for old in [each for each in self._endings if "output" in each][:-TOLD]:
-            del old["output"]
+        output = () if ending.cause.planned else tuple(spoken(line)[:WIDTH] for line in ending.output[-LINES:])
+        past = Past(moved.number, moved.slot, moved.generation, replace(ending, output=output))
+        self._endings.append(past)
+        telling = [index for index, each in enumerate(self._endings) if each.ending.output]
+        for index in telling[:-TOLD]:
+            old = self._endings[index]
+            self._endings[index] = replace(old, ending=replace(old.ending, output=()))
 
     def document(self, now: float) -> dict[str, Any]:
         horizon = now - DAY
         return {
             "service": self._service.since(horizon),
             "slots": {str(number): track.since(horizon) for number, track in sorted(self._slots.items())},
-            "endings": [row for row in self._endings if row["at"] >= utc(horizon)],
+            "endings": [past.row() for past in self._endings if past.ending.at >= horizon],
         }
+
+    def saved(self, now: float) -> Day:
+        slots = {number: tuple(track.runs) for number, track in self._slots.items()}
+        return Day(now, tuple(self._service.runs), slots, tuple(self._endings))
+
+
+def _believed(runs: Iterable[tuple[float, str]], horizon: float, now: float) -> Track:
+    """A clock may have been set back since."""
+    return Track((max(at, horizon), state) for at, state in runs if at <= now)

@@ -1,4 +1,4 @@
-"""What survives a restart of the supervisor: the restart history of each slot, and who its workers were."""
+"""What survives a restart of the supervisor: the last day, the restart history of each slot, and who its workers were."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Annotated
 import psutil
 from pydantic import Field, TypeAdapter
 
+from ccproxy_supervisor.core.history import Day
 from ccproxy_supervisor.core.model import Ending, Journal, Note
 from ccproxy_supervisor.core.policy import Record
 
@@ -42,6 +43,7 @@ class Recorded:
 class Saved:
     slots: Mapping[int, Slot] = field(default_factory=dict)
     workers: tuple[Recorded, ...] = ()
+    day: Day = field(default_factory=Day)
 
 
 SAVED = TypeAdapter(Saved)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from ccproxy_supervisor.core.history import CHANGES, DAY, ENDINGS, History
+from ccproxy_supervisor.core.history import CHANGES, DAY, ENDINGS, SEEN, Day, History
 from ccproxy_supervisor.core.model import Cause, Ending, State, Transition
 
 NOON = 1_795_435_200.0  # 2026-11-23 12:00 UTC
@@ -98,3 +98,37 @@ def test_only_the_newest_unplanned_endings_keep_last_words_and_not_all_of_them()
     assert list(kept) == [2, 3, 5, 6, 7]
     assert [line[:3] for line in kept[7]] == ["12 ", "13 ", "14 ", "15 ", "16 ", "17 ", "18 ", "19 "]
     assert {len(line) for line in kept[7]} == {300}
+
+
+def yesterday():
+    history = History()
+    history.observe(NOON, "starting", {0: "starting"})
+    history.observe(NOON + 5, "healthy", {0: "serving"})
+    history.ended(*gone(1, Cause.EXITED, NOON + 9))
+    return history
+
+
+def test_a_day_goes_on_where_it_was_saved():
+    history = History(yesterday().saved(NOON + 60), NOON + 61)
+    history.observe(NOON + 61, "starting", {0: "starting"})
+    document = history.document(NOON + 62)
+    assert states(document["service"]) == [("12:00:00", "starting"), ("12:00:05", "healthy"), ("12:01:01", "starting")]
+    assert [run["state"] for run in document["slots"]["0"]] == ["starting", "serving", "starting"]
+    assert [each["worker"] for each in document["endings"]] == [1]
+
+
+def test_a_day_that_broke_off_was_down_since_it_was_last_seen():
+    history = History(yesterday().saved(NOON + 60), NOON + 60 + 2 * SEEN)
+    document = history.document(NOON + 60 + 2 * SEEN)
+    assert states(document["service"])[-1] == ("12:01:00", "down")
+    assert states(document["slots"]["0"])[-1] == ("12:01:00", "down")
+
+
+def test_after_days_without_us_all_was_down():
+    history = History(yesterday().saved(NOON + 60), NOON + 3 * DAY)
+    assert states(history.document(NOON + 3 * DAY)["service"])[-1] == ("12:00:00", "down")
+    assert history.document(NOON + 3 * DAY)["endings"] == []
+
+
+def test_what_a_clock_set_back_makes_the_future_is_not_believed():
+    assert History(yesterday().saved(NOON + 60), NOON - DAY).saved(0.0) == Day(0.0, (), {0: ()}, ())

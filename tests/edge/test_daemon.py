@@ -1,5 +1,6 @@
 """The whole daemon with real processes and sockets; a stub in LiteLLM's place, behind the real launcher."""
 
+import json
 import os
 import signal
 import socket
@@ -339,15 +340,26 @@ def test_what_workers_print_is_kept_and_shown_with_their_end(daemon):
     assert (daemon.folder / "logs" / "stderr.log").read_text() == "out of luck\n"
 
 
-def test_a_restarted_supervisor_remembers_restarts(daemon):
+def test_a_restarted_supervisor_remembers_restarts_and_the_day(daemon):
     daemon.start()
     os.kill(daemon.pids()[0], signal.SIGKILL)
     daemon.until(lambda s: s["workers"][0]["restarts"] == 1 and s["status"] == "healthy")
+    day = saved(daemon, "healthy")
     daemon.process.kill()
     daemon.process.wait()
     daemon.start()
 
     assert daemon.status()["workers"][0]["restarts"] == 1
+    history = daemon.status()["history"]
+    assert [run["state"] for run in history["service"]][: len(day)] == day
+    assert [each["cause"] for each in history["endings"]][:1] == ["exited"]
+
+
+def saved(daemon, last):
+    """The states of the service on disk, once they end with *last*."""
+    file = daemon.folder / "run" / "state.json"
+    daemon.until(lambda _: json.loads(file.read_text())["day"]["service"][-1][1] == last)
+    return [state for _, state in json.loads(file.read_text())["day"]["service"]]
 
 
 def test_commands_without_a_daemon_exit_3(daemon):

@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from ccproxy_supervisor.core.history import Day, Past
 from ccproxy_supervisor.core.model import Cause, Ending
 from ccproxy_supervisor.core.policy import Record
 from ccproxy_supervisor.edge.state import Recorded, Saved, Slot, StateFile, leftovers
@@ -16,6 +17,7 @@ from ccproxy_supervisor.edge.state import Recorded, Saved, Slot, StateFile, left
 SAVED = Saved(
     slots={0: Slot(Record(4, 8.0), 17, Ending(Cause.EXITED, 0.5, 1e9, -9, "why", ("last", "words"))), 3: Slot()},
     workers=(Recorded(4242, 1e9, "/home/run/w3.sock"),),
+    day=Day(1e9, ((1e9, "healthy"),), {0: ((1e9, "serving"),)}, (Past(1, None, 2, Ending(Cause.AGE, 0.5, 1e9)),)),
 )
 LAUNCHER = "/somewhere/launcher.py"
 SOCKET = "/somewhere/run/w3.sock"
