@@ -92,7 +92,7 @@ def _listener(fd: int) -> socket.socket:
 def _fault(taken: socket.socket) -> str | None:
     if taken.family not in (socket.AF_INET, socket.AF_INET6) or taken.type != socket.SOCK_STREAM:
         return "it is not a TCP socket"
-    with suppress(OSError):
-        if taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return None
-    return "it is not listening"
+    with suppress(OSError):  # macOS has the name of this option and refuses it: only a clear no is a no
+        if not taken.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return "it is not listening"
+    return None

@@ -35,11 +35,21 @@ print(json.dumps({
 }))
 """
 
+DARWIN = """
+import errno, socket
+ask = socket.socket.getsockopt
+def getsockopt(self, level, option, *size):
+    if (level, option) == (socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+    return ask(self, level, option, *size)
+socket.socket.getsockopt = getsockopt
+"""
 
-def handed_over(*sockets, **variables):
-    """What a fresh process with *sockets* at 3, 4, … takes, and what it complains about."""
+
+def handed_over(*sockets, before="", **variables):
+    """What a fresh process with *sockets* at 3, 4, … takes, and what it complains about; it runs *before* first."""
     fds = [each.fileno() for each in sockets]
-    command = [sys.executable, "-c", TAKE, json.dumps(variables), *map(str, fds)]
+    command = [sys.executable, "-c", before + TAKE, json.dumps(variables), *map(str, fds)]
     done = subprocess.run(command, pass_fds=fds, capture_output=True, text=True, timeout=20, check=False)
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr.strip()
 
@@ -88,6 +98,12 @@ def test_a_socket_that_does_not_listen_is_refused():
         idle.bind(("127.0.0.1", 0))
 
         assert handed_over(idle, LISTEN_FDS="1") == "cannot take descriptor 3 as the public socket: it is not listening"
+
+
+def test_where_the_system_does_not_tell_whether_a_socket_listens_it_is_taken(listener):
+    taken = handed_over(listener, before=DARWIN, LISTEN_FDS="1")
+
+    assert taken["ports"] == [listener.getsockname()[1]]
 
 
 def test_a_socket_that_is_not_tcp_is_refused():
