@@ -9,11 +9,13 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import anyio
+import psutil
 from anyio.abc import TaskGroup
 
 from ccproxy_supervisor import __version__
@@ -21,7 +23,7 @@ from ccproxy_supervisor.asking import REPORT, Asking
 from ccproxy_supervisor.board import Board, Samples, Scene
 from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
-from ccproxy_supervisor.core.incident import stuck
+from ccproxy_supervisor.core.incident import crashed, killed, stuck
 from ccproxy_supervisor.core.model import Event
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
@@ -111,7 +113,7 @@ class Daemon:
         self.asking = Asking(home, lambda: self.plan, fetch)
         self.ollama = OllamaWatch(fetch, self.tell, settings.ollama, models)
         self.models = ModelWatch(
-            self.ask_serving, self.ollama.loads, self.samples.busy, self.tell, settings.models, models
+            self.ask_serving, self.ollama.harmless, self.samples.busy, self.tell, settings.models, models
         )
         self.orders = Orders(self, self.asking, self.logs.rotate, self.tell)
         self.gauges = Gauges(self._sources(), __version__)
@@ -123,9 +125,11 @@ class Daemon:
 
     async def run(self) -> None:
         self.logs.start()
+        saved = self.state.read()
         if stack := self.watchdog.start():
             self.incidents.record(stuck(time.time(), stack.splitlines()))
-        saved = self.state.read()
+        elif not saved.closed:
+            self.incidents.record(killed(time.time(), saved.day.seen, psutil.boot_time()))
         self.board.resume(saved.day)
         self.takeover.find(saved.workers)
         try:
@@ -139,9 +143,12 @@ class Daemon:
                     public = await self.takeover.public_socket()
                     await self._supervise(public, saved)
                 tasks.cancel_scope.cancel()
+        except Exception as error:
+            self.incidents.record(crashed(time.time(), "".join(traceback.format_exception(error)).splitlines()))
+            raise
         finally:
             self.watchdog.close()
-            self.handover.write()
+            self.handover.close()
             self.incidents.close()
             self.logs.close()
 

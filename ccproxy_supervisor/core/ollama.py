@@ -10,6 +10,7 @@ from ccproxy_supervisor.core.litellm import Model
 
 MOST_MODELS = 1000
 LONGEST_NAME = 256
+PROVIDERS = ("ollama/", "ollama_chat/")
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -39,16 +40,27 @@ def read_models(body: bytes) -> tuple[str, ...]:
 
 def wanted(models: Iterable[Model], url: str) -> tuple[str, ...]:
     """Return the tags that *models* ask of the Ollama at *url*, as written, each once."""
-    return tuple(dict.fromkeys(m.ollama for m in models if m.ollama and asks(m, url)))
+    return tuple(dict.fromkeys(name for model in models if (name := known_as(model, url))))
 
 
-def asks(model: Model, url: str) -> bool:
-    """Whether a request for *model* ends at the Ollama at *url*."""
-    return (
-        model.ollama is not None
-        and not model.mock
-        and (model.api_base is None or _server(model.api_base) == _server(url))
-    )
+def local(model: Model, url: str) -> bool:
+    """Whether a request for *model* ends at an Ollama: at any by its provider, or at that of *url* by its address."""
+    return not model.mock and (model.upstream.startswith(PROVIDERS) or model.ollama is not None or _there(model, url))
+
+
+def known_as(model: Model, url: str) -> str | None:
+    """The tag that *model* asks of the Ollama at *url*; None if it asks another server, or for no tag in particular.
+
+    The provider does not matter where the address is Ollama's: it speaks OpenAI's dialect too.
+    """
+    if model.mock or not (_there(model, url) or (model.api_base is None and model.ollama is not None)):
+        return None
+    name = model.ollama or model.upstream.partition("/")[2]
+    return name if "*" not in name else None
+
+
+def _there(model: Model, url: str) -> bool:
+    return model.api_base is not None and _server(model.api_base) == _server(url)
 
 
 def lacking(names: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:

@@ -20,19 +20,19 @@ Ask = Callable[[str, float], Awaitable[Answer | Failure | None]]
 
 
 class ModelWatch:
-    """Handed three ways to look: *ask* (path, timeout) a serving worker, None while there is none; whether Ollama
-    has a model loaded right now; whether the service is busy."""  # fmt: skip
+    """Handed three ways to look: *ask* (path, timeout) a serving worker, None while there is none; whether a
+    question is *harmless*, for it loads nothing; whether the service is busy."""  # fmt: skip
 
     def __init__(
         self,
         ask: Ask,
-        loads: Callable[[Model], Awaitable[bool]],
+        harmless: Callable[[Model], Awaitable[bool]],
         busy: Callable[[], bool],
         journal: Journal,
         settings: ModelSettings,
         models: Iterable[Model],
     ) -> None:
-        self._ask, self._loads, self._busy, self._journal = ask, loads, busy, journal
+        self._ask, self._is_harmless, self._busy, self._journal = ask, harmless, busy, journal
         self._settings, self._models = settings, tuple(models)
         self._changed = anyio.Event()
 
@@ -82,8 +82,7 @@ class ModelWatch:
     async def _harmless(self, name: str) -> bool:
         if not self._settings.only_loaded:
             return True
-        local = [model for model in self._models if model.name == name and model.ollama and not model.mock]
-        return all([await self._loads(model) for model in local])
+        return all([await self._is_harmless(model) for model in self._models if model.name == name])
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; say whether something changed meanwhile."""

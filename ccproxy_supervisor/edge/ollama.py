@@ -10,7 +10,7 @@ import anyio
 from ccproxy_supervisor.core.answer import Answer, Fetch, verdict
 from ccproxy_supervisor.core.litellm import Model
 from ccproxy_supervisor.core.model import Journal, Note, OllamaStatus, Probed, Verdict
-from ccproxy_supervisor.core.ollama import asks, lacking, read_models, read_version, wanted
+from ccproxy_supervisor.core.ollama import known_as, lacking, local, read_models, read_version, wanted
 from ccproxy_supervisor.core.settings import OllamaSettings
 
 VERSION_EVERY = 4  # rounds; it changes only with Ollama's process, and a request costs a fiftieth of the idle budget
@@ -56,15 +56,18 @@ class OllamaWatch:
             with anyio.move_on_after(max(0.0, begun + self._settings.interval - anyio.current_time())):
                 await changed.wait()
 
-    async def loads(self, model: Model) -> bool:
-        """Whether this Ollama has *model* in memory at this moment; False where that cannot be known."""
-        if not self._settings.enabled or not asks(model, self._settings.url):
-            return False
+    async def harmless(self, model: Model) -> bool:
+        """Whether asking for *model* makes no Ollama load it: it has it in memory, or the model is not Ollama's."""
+        if not local(model, self._settings.url):
+            return True
+        name = known_as(model, self._settings.url)
+        if name is None or not self._settings.enabled:
+            return False  # cannot be known
         try:
             loaded, _ = await self._ask("/api/ps", read_models)
         except _UnwellError:
             return False
-        return not lacking([str(model.ollama)], loaded)
+        return not lacking([name], loaded)
 
     async def _look(self) -> tuple[OllamaStatus, Verdict]:
         """Ask for everything; the first answer amiss means down, half a status would be a guess."""

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccproxy_supervisor.core.litellm import Model
-from ccproxy_supervisor.core.ollama import MOST_MODELS, asks, lacking, read_models, read_version, wanted
+from ccproxy_supervisor.core.ollama import MOST_MODELS, known_as, lacking, read_models, read_version, wanted
 
 OURS = "http://127.0.0.1:11434"
 
@@ -105,19 +105,20 @@ def test_what_is_lacking_is_named_as_written():
     [None, OURS, "http://localhost:11434/", "http://[::1]:11434", "localhost:11434", "http://127.0.0.1:11434/v1"],
 )
 def test_a_model_without_a_base_or_with_ours_asks_ours(base):
-    assert asks(ollama(base=base), OURS)
+    assert known_as(ollama(base=base), OURS) == "llama2"
 
 
 @pytest.mark.parametrize(
     "base", ["http://127.0.0.1:11435", "http://mac-2:11434", "https://127.0.0.1", "http://[::1", "http://x:bad"]
 )
 def test_a_model_of_another_server_does_not_ask_ours(base):
-    assert not asks(ollama(base=base), OURS)
+    assert known_as(ollama(base=base), OURS) is None
 
 
 def test_wanted_are_the_tags_of_our_ollama_each_once():
     models = [
         ollama(), ollama(), ollama("qwen3:8b"), ollama("far", "http://mac-2:11434"), ollama("faked", mock=True),
-        Model("gpt", "openai/gpt"),
+        Model("gpt", "openai/gpt"), Model("compat", "openai/phi4", api_base=f"{OURS}/v1"),
+        Model("any", "openai/*", api_base=OURS),
     ]  # fmt: skip
-    assert wanted(models, OURS) == ("llama2", "qwen3:8b")
+    assert wanted(models, OURS) == ("llama2", "qwen3:8b", "phi4")

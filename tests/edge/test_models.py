@@ -50,15 +50,15 @@ class World:
         await anyio.sleep(min(self.takes, timeout))
         return self.outcome
 
-    async def loads(self, model):
+    async def harmless(self, model):
         await anyio.lowlevel.checkpoint()
-        return model.ollama in self.loaded
+        return model.ollama is None or model.ollama in self.loaded
 
     async def watch(self, seconds, *models, then=None, **settings):
         self.start = anyio.current_time()
         watch = ModelWatch(
             self.ask,
-            self.loads,
+            self.harmless,
             lambda: self.now < self.busy_until,
             self.journal.append,
             ModelSettings(**settings),

@@ -157,7 +157,7 @@ async def test_disabled_it_is_not_asked_at_all():
     ollama = Ollama()
     watch, journal = await watching(ollama, 100, LLAMA, enabled=False)
     assert (ollama.asked, journal, watch.status) == ([], [], None)
-    assert not await watch.loads(LLAMA)
+    assert not await watch.harmless(LLAMA)
     assert ollama.asked == []
 
 
@@ -207,9 +207,33 @@ async def test_an_answer_to_old_settings_is_dropped():
 async def test_what_is_loaded_is_asked_afresh():
     ollama = Ollama()
     watch, _ = await watching(ollama, 1, LLAMA)
-    assert not await watch.loads(LLAMA)
+    assert not await watch.harmless(LLAMA)
     ollama.answers["/api/ps"] = Ollama.list(["llama2:latest"])
-    assert await watch.loads(LLAMA)
-    assert not await watch.loads(FAR)
+    assert await watch.harmless(LLAMA)
+    assert not await watch.harmless(FAR)
     ollama.answers["/api/ps"] = Failure("refused", "cannot connect", 0.0)
-    assert not await watch.loads(LLAMA)
+    assert not await watch.harmless(LLAMA)
+
+
+async def test_a_model_is_harmless_to_ask_where_ollama_has_no_part_in_it():
+    watch, _ = await watching(Ollama(), 1)
+    assert await watch.harmless(Model("gpt", "openai/gpt"))
+    assert await watch.harmless(Model("mock", "ollama/llama2", "llama2", mock=True))
+
+
+async def test_a_model_of_ours_by_its_address_is_harmless_once_it_is_loaded():
+    ollama, compat = Ollama(), Model("compat", "openai/llama2", api_base="http://localhost:11434/v1")
+    watch, _ = await watching(ollama, 1)
+    assert not await watch.harmless(compat)
+    ollama.answers["/api/ps"] = Ollama.list(["llama2:latest"])
+    assert await watch.harmless(compat)
+
+
+@pytest.mark.parametrize("base", [None, "http://127.0.0.1:11434"])
+@pytest.mark.parametrize("provider", ["ollama", "openai"])
+async def test_which_of_ollamas_models_a_wildcard_would_load_cannot_be_known(provider, base):
+    ollama = Ollama()
+    ollama.answers["/api/ps"] = Ollama.list(["llama2:latest"])
+    watch, _ = await watching(ollama, 1)
+    asks_elsewhere = provider == "openai" and base is None
+    assert await watch.harmless(Model("any", f"{provider}/*", api_base=base)) is asks_elsewhere
