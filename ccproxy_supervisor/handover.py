@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 import anyio
 import psutil
@@ -41,9 +42,9 @@ class Handover:
         self._workers.pop(number, None)
         self._changed.set()
 
-    def write(self) -> None:
-        """Blocking; small."""
-        self._state.write(self._saved())
+    def close(self) -> None:
+        """Write for the last time. Blocking; small."""
+        self._state.write(replace(self._saved(), closed=True))
 
     async def run(self) -> None:
         """Write at every change, and now and then without one, off the event loop, for ever."""
@@ -55,4 +56,4 @@ class Handover:
 
     def _saved(self) -> Saved:
         slots = {slot.number: SavedSlot(slot.record, slot.restarts, slot.last_ending) for slot in self._slots()}
-        return Saved(slots, (*self._workers.values(), *self._leftovers()), self._day())
+        return Saved(slots, (*self._workers.values(), *self._leftovers()), self._day(), closed=False)

@@ -12,7 +12,7 @@ from ccproxy_supervisor.cli.common import config_option, home_of
 @click.option("--last", default=3, show_default=True, type=click.IntRange(min=1), help="How many incidents.")
 @click.option("--json", "as_json", is_flag=True, help="Print the records as they are.")
 def why(config: str | None, last: int, *, as_json: bool) -> None:
-    """Tell the last unplanned endings of workers in plain sentences, the newest last. Works without the daemon.
+    """Tell the last unplanned endings, of workers and of the supervisor, in plain sentences, the newest last. Works without the daemon.
 
     Example: ccproxy-supervisor why --last 1
     """

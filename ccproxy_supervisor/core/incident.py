@@ -14,6 +14,7 @@ from ccproxy_supervisor.core.trend import slope
 MIB = 1 << 20
 LINES = 8  # of output that are told
 STUCK = "stuck"  # the cause of the supervisor's own ending by its watchdog
+CRASHED, KILLED = "crashed", "killed"  # and by a bug of its own, or by others
 CHANGES = ("install", "upgrade", "rollback", "repair")  # of LiteLLM; their records are of no worker
 
 STATUSES = {
@@ -65,6 +66,23 @@ def stuck(at: float, stack: Sequence[str]) -> dict[str, Any]:
     return record | {"told": headline(record)}
 
 
+def crashed(at: float, traceback: Sequence[str]) -> dict[str, Any]:
+    """The record of a supervisor that met a bug of its own, told by itself."""
+    told = "The supervisor met a bug of its own and ended."
+    return {"at": utc(at), "cause": CRASHED, "output": list(traceback), "told": told}
+
+
+def killed(at: float, seen: float, booted: float) -> dict[str, Any]:
+    """The record of a supervisor that could not say goodbye: *seen* is when it last wrote its state, *booted* when
+    the machine was started, *at* when the next one found that."""
+    ended = (
+        "The machine went down, or was restarted, before the supervisor had stopped"
+        if booted > seen
+        else "The supervisor was killed, or crashed in native code"
+    )
+    return {"at": utc(at), "cause": KILLED, "output": [], "told": f"{ended}; it was last known to run at {utc(seen)}."}
+
+
 def change(at: float, action: str, version: str | None, detail: str) -> dict[str, Any]:
     """The record of an *action* (`upgrade`, `rollback`, …) on LiteLLM that was not carried out."""
     told = f"The {action} of LiteLLM{f' to {version}' if version else ''} was not carried out; nothing was changed."
@@ -73,7 +91,7 @@ def change(at: float, action: str, version: str | None, detail: str) -> dict[str
 
 def headline(record: Mapping[str, Any]) -> str:
     """One plain sentence."""
-    if record.get("cause") in CHANGES:
+    if record.get("cause") in (*CHANGES, CRASHED, KILLED):
         return str(record.get("told"))
     if record.get("cause") == STUCK:
         return "The supervisor's own event loop was stuck; its watchdog ended it and a new one was started."

@@ -44,6 +44,8 @@ class Saved:
     slots: Mapping[int, Slot] = field(default_factory=dict)
     workers: tuple[Recorded, ...] = ()
     day: Day = field(default_factory=Day)
+    closed: bool = True
+    """Whether the supervisor ended by itself; one that is killed leaves what it wrote while it ran."""
 
 
 SAVED = TypeAdapter(Saved)

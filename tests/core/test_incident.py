@@ -2,7 +2,7 @@
 
 import pytest
 
-from ccproxy_supervisor.core.incident import headline, in_words, incident, spell, stuck, tell
+from ccproxy_supervisor.core.incident import crashed, headline, in_words, incident, killed, spell, stuck, tell
 from ccproxy_supervisor.core.model import Cause, Ending, State, Transition
 
 AT = 1_795_420_800.0
@@ -80,6 +80,27 @@ def test_a_stuck_supervisor_has_an_incident_that_shows_where_its_main_thread_was
         '  |   File "x.py", line 9 in z',
     ]
     assert tell(stuck(AT, ["garbage"]))[-1] == "  | garbage"
+
+
+@pytest.mark.parametrize(
+    ("booted", "told"),
+    [
+        (AT - 600.0, "The supervisor was killed, or crashed in native code"),
+        (AT - 30.0, "The machine went down, or was restarted, before the supervisor had stopped"),
+    ],
+)
+def test_a_supervisor_that_was_killed_is_told_from_a_machine_that_went_down(booted, told):
+    record = killed(AT, AT - 60.0, booted)
+
+    assert tell(record) == [f"{told}; it was last known to run at 2026-11-23T07:59:00Z.", "It left no last words."]
+    assert headline(record) == record["told"]
+
+
+def test_a_bug_of_the_supervisor_is_told_with_the_end_of_its_traceback():
+    told = tell(crashed(AT, [f"line {number}" for number in range(20)]))
+
+    assert told[0].startswith("The supervisor met a bug of its own")
+    assert told[-1] == "  | line 19"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from ccproxy_supervisor.cli.common import NotRunning
+from ccproxy_supervisor.edge.incidents import read
 from daemon import Daemon, free_ports
 
 QUICK = {"interval": "200ms", "timeout": "300ms"}
@@ -360,6 +361,23 @@ def saved(daemon, last):
     file = daemon.folder / "run" / "state.json"
     daemon.until(lambda _: json.loads(file.read_text())["day"]["service"][-1][1] == last)
     return [state for _, state in json.loads(file.read_text())["day"]["service"]]
+
+
+def test_a_supervisor_that_was_killed_is_told_by_status_and_why_once(daemon):
+    daemon.start()
+    assert daemon.status()["last_incident"] == ""  # there was no earlier one
+    saved(daemon, "healthy")
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon.start()
+    assert "The supervisor was killed, or crashed" in daemon.status()["last_incident"]
+    assert daemon.end() == 0
+    daemon.start()  # after a stop as asked
+    assert daemon.end() == 0
+
+    assert [each["cause"] for each in read(daemon.home.run / "incidents", 10)] == ["killed"]
+    command = [sys.executable, "-m", "ccproxy_supervisor", "why", "--config", str(daemon.home.settings_file)]
+    assert "The supervisor was killed" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_commands_without_a_daemon_exit_3(daemon):

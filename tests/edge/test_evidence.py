@@ -31,6 +31,17 @@ def daemon():
         yield daemon
 
 
+#: The daemon with a bug that shows when its first worker is started.
+BUGGY = """
+import sys
+from ccproxy_supervisor.handover import Handover
+async def divides(self): await self._changed.wait(); 1 / 0
+Handover.run = divides
+from ccproxy_supervisor.cli import main
+main(["run", "--config", sys.argv[1]])
+"""
+
+
 def why(daemon):
     return CliRunner().invoke(main, ["why", "--config", str(daemon.home.settings_file)]).stdout
 
@@ -89,3 +100,14 @@ def test_a_stuck_event_loop_ends_the_daemon_and_the_next_one_tells_where_it_stuc
     assert "event loop was stuck" in daemon.status()["last_incident"]
     assert daemon.end() == 0
     assert "waits_for_a_dead_disk" in why(daemon)
+
+
+def test_a_bug_of_the_daemon_is_told_once_with_its_traceback(daemon):
+    command = [sys.executable, "-c", BUGGY, str(daemon.home.settings_file)]
+    assert subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 1
+    daemon.start()
+    assert daemon.end() == 0
+
+    causes = [each["cause"] for each in read(daemon.home.run / "incidents", 10)]
+    assert [cause for cause in causes if cause != "exited"] == ["crashed"]  # that was its worker
+    assert "ZeroDivisionError" in why(daemon)

@@ -41,6 +41,12 @@ def test_what_was_written_is_read(file, tmp_path):
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_file_that_does_not_say_how_its_supervisor_ended_accuses_nobody(file, tmp_path):
+    (tmp_path / "state.json").write_text("{}")
+
+    assert file.read().closed
+
+
 def test_no_file_is_no_history(file, notes):
     assert (file.read(), notes) == (Saved(), [])
 
