@@ -92,9 +92,13 @@ class Pool:
     async def audition(self, plan: Plan, judge: Callable[[Worker], Awaitable[str | None]]) -> str | None:
         """Prove a worker of *plan* beside the others without ever letting it serve; return what is wrong with it."""
         seat = self._admit(plan)
+        worker = seat.worker
         try:
             await self.bell.until(lambda: seat.settled)
-            return await judge(seat.worker) if seat.warm else await self._reason(seat)
+            if seat.warm:
+                return await judge(worker)
+            seat.retire(Cause.UPGRADE, self.bell)  # at once: a seat hires the next while the first is being killed
+            return await self._reason(worker)
         finally:
             seat.retire(Cause.UPGRADE, self.bell)
 
@@ -149,6 +153,7 @@ class Pool:
     async def _replace(self, old: Seat, plan: Plan, generation: int, cause: Cause) -> str | None:
         """Make before break: prove a newcomer, let it serve, then drain the old one. Returns why not, or None."""
         new = self._admit(plan, generation=generation)
+        first = new.worker
         try:
             await self.bell.until(lambda: new.settled)
             if new.warm and old in self.seats:
@@ -156,7 +161,7 @@ class Pool:
                     await self._hand_over(old, new)
             if new not in self.seats:
                 new.retire(cause, self.bell)
-                return await self._reason(new)
+                return await self._reason(first)
         finally:
             if new not in self.seats:
                 new.retire(cause, self.bell)
@@ -193,9 +198,8 @@ class Pool:
             self._outgrowing = None
             self.bell.ring()
 
-    async def _reason(self, seat: Seat) -> str:
-        """Why *seat*'s first worker did not make it, with its last line."""
-        worker = seat.worker
+    async def _reason(self, worker: Worker) -> str:
+        """Why *worker* did not make it, with its last line."""
         if not worker.lost:
             return "its place was given up meanwhile"
         await self.bell.until(lambda: worker.ending is not None)
@@ -268,4 +272,5 @@ def _seat_view(seat: Seat) -> WorkerView:
 
 def _view(worker: Worker, slot: int | None) -> WorkerView:
     state = State.DRAINING if worker.lost and worker.state is not State.GONE else worker.state or State.STARTING
-    return WorkerView(slot, state, worker.number, worker.pid, worker.generation, worker.uptime)
+    python = worker.plan.birth.python
+    return WorkerView(slot, state, worker.number, worker.pid, worker.generation, worker.uptime, python=python)

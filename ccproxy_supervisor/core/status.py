@@ -13,7 +13,10 @@ from ccproxy_supervisor.core.model import Ending, OllamaStatus, Reloaded, State,
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A place and its worker as they are now; *backoff* is seconds until the next worker, None outside of it."""
+    """A place and its worker as they are now; *backoff* is seconds until the next worker, None outside of it.
+
+    *python* is the interpreter of this worker and of those that follow it here.
+    """
 
     slot: int | None
     state: State
@@ -24,6 +27,7 @@ class WorkerView:
     restarts: int = 0
     backoff: float | None = None
     last_ending: Ending | None = None
+    python: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ def worker(view: WorkerView, usage: Usage | None, cpu: float | None, growth: flo
         "slot": view.slot, "state": str(view.state), "worker": view.number, "pid": view.pid,
         "generation": view.generation, "uptime": round(view.uptime, 1), "memory": usage and usage.memory,
         "memory_growth": growth and round(growth), "cpu": cpu and round(cpu, 3),
+        "python": view.python,
     }  # fmt: skip
     if view.slot is not None:
         row |= {"restarts": view.restarts, "last_ending": view.last_ending and ending(view.last_ending)}

@@ -5,7 +5,7 @@ from ccproxy_supervisor.core.model import Cause, Ending, OllamaStatus, Reloaded,
 from ccproxy_supervisor.core.status import ModelView, WorkerView
 
 ENDING = Ending(Cause.EXITED, 120.5, 1_795_421_000.0, -9, "", ("last line",))
-SERVING = WorkerView(0, State.SERVING, 1, 57, 3, 10.0)
+SERVING = WorkerView(0, State.SERVING, 1, 57, 3, 10.0, python="/home/venvs/1/bin/python")
 STARTING = WorkerView(0, State.STARTING, 1, 57, 3, 1.0)
 FAILED = WorkerView(0, State.BACKOFF, 1, None, 3, 0.0, restarts=4, backoff=2.5, last_ending=ENDING)
 UP, DOWN = OllamaStatus(up=True), OllamaStatus(up=False)
@@ -52,13 +52,14 @@ def test_a_row_of_a_serving_worker():
     assert status.worker(SERVING, usage, 0.4321, None) == {
         "slot": 0, "state": "serving", "worker": 1, "pid": 57, "generation": 3, "uptime": 10.0, "restarts": 0,
         "memory": 373_000_000, "memory_growth": None, "cpu": 0.432, "last_ending": None,
+        "python": "/home/venvs/1/bin/python",
     }  # fmt: skip
 
 
 def test_a_row_of_a_place_in_backoff_tells_the_last_ending():
     assert status.worker(FAILED, None, None, None) == {
         "slot": 0, "state": "backoff", "worker": 1, "pid": None, "generation": 3, "uptime": 0.0, "restarts": 4, "backoff": 2.5,
-        "memory": None, "memory_growth": None, "cpu": None,
+        "memory": None, "memory_growth": None, "cpu": None, "python": "",
         "last_ending": {
             "cause": "exited", "status": -9, "at": "2026-11-23T08:03:20Z", "uptime": 120.5, "detail": "", "output": ["last line"],
             "told": "was killed by SIGKILL after 2 min",

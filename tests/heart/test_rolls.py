@@ -284,3 +284,12 @@ async def test_a_canary_that_does_not_start_says_why(stage, opened):
         assert reason == "worker 2 ended before it was ready (exited, status 1): last line"
         await anyio.sleep(60)
         assert len(stage.children) == 2
+
+
+async def test_a_canary_that_hangs_is_not_tried_again_while_it_is_killed(stage, opened):
+    stage.lives[2] = {"ready_at": 1000, "deaf": True}
+    async with opened(plan_of()) as supervisor:
+        reason = await supervisor.canary(plan_of(), anyio.sleep)
+        assert reason == "worker 2 ended before it was ready (start_timeout, status -9): last line"
+        await anyio.sleep(60)
+        assert len(stage.children) == 2

@@ -1,5 +1,7 @@
 """What status shows of the heart, at every stage of a life."""
 
+from dataclasses import replace
+
 import anyio
 import pytest
 
@@ -42,6 +44,30 @@ async def test_newcomers_and_draining_workers_have_no_slot_and_come_last(stage):
         assert told(supervisor) == [(0, "serving", 1), (None, "starting", 2)]
         await anyio.sleep(10)
         assert told(supervisor) == [(0, "serving", 2), (None, "draining", 1)]
+        supervisor.stop("test")
+
+
+async def test_every_worker_and_every_place_names_its_interpreter(stage):
+    stage.lives = {1: {"stream": 20}, 3: {"lives": 1, "ready_at": 5}}
+    supervisor = stage.supervisor(plan_of(2))
+    async with curtain() as tasks:
+        tasks.start_soon(supervisor.run)
+        await anyio.sleep(10)
+        stage.file = replace(plan_of(2), birth=replace(plan_of().birth, python="new", digest="b"))
+        tasks.start_soon(supervisor.reload, "test")
+        await anyio.sleep(0.5)
+        assert [(view.number, view.python) for view in supervisor.pool.views()] == [(1, "python"), (2, "python"), (3, "new")]
+        supervisor.stop("test")
+
+
+async def test_a_place_without_a_worker_names_the_interpreter_of_its_next(stage):
+    stage.lives = {1: {"lives": 20}}
+    supervisor = stage.supervisor(plan_of())
+    async with curtain() as tasks:
+        tasks.start_soon(supervisor.run)
+        await anyio.sleep(20.5)
+        (view,) = supervisor.pool.views()
+        assert (view.state, view.python) == ("backoff", "python")
         supervisor.stop("test")
 
 
