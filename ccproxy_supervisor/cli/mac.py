@@ -13,6 +13,8 @@ from ccproxy_supervisor.cli.common import Command, NotRunning, ask, config_optio
 from ccproxy_supervisor.edge.home import Home, locate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ccproxy_supervisor.core.answer import Answer, Failure
     from ccproxy_supervisor.core.settings import Settings
     from ccproxy_supervisor.deploy.doctor import Finding
@@ -51,11 +53,12 @@ def install(config: str | None, label: str, user: str | None, *, daemon: bool, s
 
     owner = _owner(user) if daemon else None
     job, place = _job(_home(config, owner), label, owner, socket), launchd.place(daemon)
-    if dry_run:
-        click.echo("\n".join(service.steps(job, place)))
-        return
-    _need_launchctl()
     try:
+        service.refuse_rivals(job, place, (launchd.place(daemon=False, owner=owner), launchd.place(daemon=True)))
+        if dry_run:
+            click.echo("\n".join(service.steps(job, place)))
+            return
+        _need_launchctl()
         service.refuse_misuse(job)
         service.install(job, place, _hands())
     except service.ServiceError as error:
@@ -74,27 +77,27 @@ def uninstall(config: str | None, label: str, *, daemon: bool, purge: bool, yes:
 
     Example: ccproxy-supervisor uninstall
     """
-    from ccproxy_supervisor.deploy import launchd, service
+    from ccproxy_supervisor.deploy import deletion, launchd, service
 
-    place, home = launchd.place(daemon), _home(config, _owner(None) if daemon else None)
-    folder = home.folder
+    place = launchd.place(daemon)
+    home = _home_of_service(place.file(label), config, daemon=daemon, purge=purge)
     if dry_run:
         click.echo(f"launchctl bootout {place.target(label)}, and wait until it is gone\nremove {place.file(label)}")
-        click.echo(f"delete {folder}" if purge else f"keep {folder}")
+        click.echo(f"delete {home.folder}" if purge else f"keep {home.folder}")
         return
     _need_launchctl()
     if daemon and os.geteuid() != 0:
         fail("cannot remove a LaunchDaemon without root: run it with sudo")
-    if purge and not yes:
-        click.echo(f"{folder} holds: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
-        click.confirm(f"Delete {folder} with all that?", abort=True)
     try:
+        if purge:
+            deletion.check(home.settings_file)
+            _confirm(home.folder, yes)
         removed = service.uninstall(label, place, _hands())
         click.echo(f"removed {place.target(label)}" if removed else f"{place.target(label)} was not installed")
         if purge:
             _refuse_to_purge_the_living(home)
-            service.purge(folder)
-            click.echo(f"deleted {folder}")
+            deletion.delete(home.settings_file)
+            click.echo(f"deleted {home.folder}")
     except (service.ServiceError, OSError) as error:
         fail(str(error))
 
@@ -158,6 +161,29 @@ def _home(config: str | None, owner: Owner | None) -> Home:
     if owner is None or config or os.environ.get("CCPROXY_HOME"):
         return home_of(config)
     return locate(None, {"HOME": owner.home})
+
+
+def _home_of_service(file: Path, config: str | None, *, daemon: bool, purge: bool) -> Home:
+    """The home that the property list *file* names; without one, the home that the command line means."""
+    from ccproxy_supervisor.deploy.launchd import config_of, installed
+
+    meant, served = _home(config, _owner(None) if daemon else None), None
+    try:
+        served = config_of(installed(file) or {})
+    except ValueError as error:
+        if purge:
+            fail(str(error))
+    if served is None:
+        return meant
+    if purge and (config or os.environ.get("CCPROXY_HOME")) and meant.settings_file != served:
+        fail(f"cannot delete {meant.folder}: {file} runs from {served.parent}; name that one, or another --label")
+    return Home(served)
+
+
+def _confirm(folder: Path, yes: bool) -> None:
+    if not yes:
+        click.echo(f"{folder} holds: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
+        click.confirm(f"Delete {folder} with all that?", abort=True)
 
 
 def _job(home: Home, label: str, owner: Owner | None, socket: bool) -> Job:

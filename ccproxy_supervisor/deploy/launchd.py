@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import plistlib
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ LABEL = "com.visiquate.ccproxy"
 SEARCH_PATH = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 MARGIN = 10  # seconds launchd waits beyond our own budget before it kills
 OPEN_FILES = 8192  # launchd's own soft limit is 256; kern.maxfilesperproc is far above this
+#: macOS asks a person before a program may look in here; a service has nobody to ask.
+GUARDED = ("Desktop", "Documents", "Downloads", "Library/Mobile Documents", "Library/CloudStorage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,16 @@ class Job:
 
     @property
     def logs(self) -> Path:
-        return self.home / self.settings.logs.directory
+        """Where the daemon will log: `~` is its own user's home, whoever installs it."""
+        directory = self.settings.logs.directory
+        if self.owner is not None and directory.split("/")[0] == "~":
+            directory = self.owner.home + directory[1:]
+        return self.home / os.path.expanduser(directory)
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        # -P: the home is the working directory, and a file of its owner's must not shadow a module.
+        return (self.python, "-P", "-m", "ccproxy_supervisor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +77,30 @@ class Place:
         return self.folder / f"{label}.plist"
 
 
-def place(daemon: bool) -> Place:
-    """Return where a LaunchDaemon, or this person's LaunchAgent, lives."""
+def place(daemon: bool, owner: Owner | None = None) -> Place:
+    """Return where a LaunchDaemon, or *owner*'s LaunchAgent (else this person's), lives."""
     if daemon:
         return Place("system", Path("/Library/LaunchDaemons"))
-    return Place(f"gui/{os.getuid()}", Path.home() / "Library/LaunchAgents")
+    uid, home = (os.getuid(), Path.home()) if owner is None else (owner.uid, Path(owner.home))
+    return Place(f"gui/{uid}", home / "Library/LaunchAgents")
+
+
+def command(verb: str, label: str, daemon: bool, *more: str) -> str:
+    """Return what to type for a service: `install` or `uninstall`."""
+    words = ["sudo"] if daemon else []
+    words += ["ccproxy-supervisor", verb, *(["--daemon"] if daemon else [])]
+    return shlex.join([*words, *(["--label", label] if label != LABEL else []), *more])
+
+
+def out_of_reach(path: Path, person: Path) -> str | None:
+    """Say why a service of *person* (a home folder) may not get at *path*, if so; links are followed."""
+    for real, home in ((path, person), (path.resolve(), person.resolve())):
+        for folder in GUARDED:
+            if real.is_relative_to(home / folder):
+                return f"in ~/{folder}, which macOS closes to services"
+        if real.is_relative_to("/Volumes"):
+            return "on another volume, which may be mounted after the service starts"
+    return None
 
 
 def exit_timeout(settings: Settings) -> int:
@@ -86,8 +117,7 @@ def plist(job: Job) -> dict[str, Any]:
     log, environment = str(job.logs / last_words.NAME), {"LANG": "en_US.UTF-8", "PATH": SEARCH_PATH}
     keys: dict[str, Any] = {
         "Label": job.label,
-        # -P: the home is the working directory, and a file of its owner's must not shadow a module.
-        "ProgramArguments": [job.python, "-P", "-m", "ccproxy_supervisor", "run", "--config", str(job.config)],
+        "ProgramArguments": [*job.program, "run", "--config", str(job.config)],
         "RunAtLoad": True,
         "KeepAlive": True,
         "ThrottleInterval": 5,
@@ -141,12 +171,24 @@ def exit_timeout_fault(found: dict[str, Any], settings: Settings) -> str | None:
     return f"ExitTimeOut is {granted} s, but proxy.drain_timeout + proxy.kill_timeout is {budget:g} s"
 
 
-def short_exit_timeouts(config: Path, settings: Settings, places: Iterable[Place]) -> Iterator[str]:
-    """Warn of every installed service of the home of *config* that launchd would kill in the middle of a stop."""
-    for file in (file for each in places for file in sorted(each.folder.glob("*.plist"))):
+def config_of(found: dict[str, Any]) -> Path | None:
+    """Return the supervisor.yaml that a property list names."""
+    words = [str(word) for word in found.get("ProgramArguments") or ()]
+    return Path(words[words.index("--config") + 1]) if "--config" in words[:-1] else None
+
+
+def services_of(config: Path, places: Iterable[Place]) -> Iterator[tuple[Place, Path, dict[str, Any]]]:
+    """Find every installed service of the home of *config*: where, its property list, and what that says."""
+    for place, file in ((each, file) for each in places for file in sorted(each.folder.glob("*.plist"))):
+        found: dict[str, Any] = {}
         with suppress(ValueError):
             found = installed(file) or {}
-            if str(config) not in (found.get("ProgramArguments") or ()):
-                continue
-            if fault := exit_timeout_fault(found, settings):
-                yield f"{file}: {fault}; install again, with the same options"
+        if config_of(found) == config:
+            yield place, file, found
+
+
+def short_exit_timeouts(config: Path, settings: Settings, places: Iterable[Place]) -> Iterator[str]:
+    """Warn of every installed service of the home of *config* that launchd would kill in the middle of a stop."""
+    for _, file, found in services_of(config, places):
+        if fault := exit_timeout_fault(found, settings):
+            yield f"{file}: {fault}; install again, with the same options"

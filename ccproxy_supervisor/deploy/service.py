@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ccproxy_supervisor.core.settings import Settings
+from ccproxy_supervisor.deploy.last_lines import last_lines
 from ccproxy_supervisor.deploy.launchctl import BUSY, Launchctl, Loaded
-from ccproxy_supervisor.deploy.launchd import Job, Owner, Place, exit_timeout, render
+from ccproxy_supervisor.deploy.launchd import (
+    Job,
+    Owner,
+    Place,
+    command,
+    exit_timeout,
+    out_of_reach,
+    render,
+    services_of,
+)
 from ccproxy_supervisor.deploy.program import Run
-from ccproxy_supervisor.edge import last_words
 
 PAUSE = 0.25  # seconds between two looks
 PATIENCE = 15.0  # seconds beyond what a step may take by itself
-LINES, TAIL = 8, 1 << 14
 
 EXITS = {
     1: "a fault in the program",
@@ -77,9 +83,37 @@ def refuse_misuse(job: Job) -> None:
         raise ServiceError(f"cannot run the service as {job.owner.name}: {job.home} belongs to somebody else")
 
 
+def refuse_rivals(job: Job, place: Place, places: Iterable[Place]) -> None:
+    """Raise `ServiceError` if another service is installed for the home: only one of the two could ever run."""
+    for each, file, _ in services_of(job.config, places):
+        if file != place.file(job.label):
+            remedy = command("uninstall", file.stem, each.domain == "system")
+            raise ServiceError(f"cannot install {job.label}: {file} is of the same home; remove it first: {remedy}")
+
+
+def refuse_unusable(job: Job, hands: Hands) -> None:
+    """Raise `ServiceError` if the daemon could not use its configuration; asked as its user, who must own the files."""
+    user = [] if job.owner is None else ["sudo", "-H", "-u", job.owner.name]
+    ran = hands.run(*user, *job.program, "check", "--config", str(job.config), timeout=60.0)
+    if ran.status != 0:
+        raise ServiceError(
+            f"cannot install {job.label}, nothing was changed; ccproxy-supervisor check says:\n{ran.said}"
+        )
+
+
+def refuse_another(job: Job, hands: Hands) -> None:
+    """Raise `ServiceError` if a supervisor that is not the service answers where the service would."""
+    if hands.health(job.settings) is not None:
+        where = f"{job.settings.admin.host}:{job.settings.admin.port}"
+        raise ServiceError(
+            f"cannot start: another supervisor answers on {where}; end it first: ccproxy-supervisor stop"
+        )
+
+
 def steps(job: Job, place: Place) -> Iterator[str]:
     """What `install` would do, a line each."""
     target, file = place.target(job.label), place.file(job.label)
+    yield "check the configuration, and that no other supervisor answers"
     yield f"write {file} (0644):"
     yield from (f"    {line}" for line in render(job).decode().splitlines())
     yield f"launchctl enable {target}"
@@ -91,15 +125,17 @@ def steps(job: Job, place: Place) -> Iterator[str]:
 def install(job: Job, place: Place, hands: Hands) -> None:
     """Make launchd run *job* as it is now, whatever ran before; return once it serves."""
     control = Launchctl(hands.run, place.domain, job.label)
+    refuse_unusable(job, hands)
+    if control.loaded() is None:
+        refuse_another(job, hands)
+    for path in (job.home, Path(job.python).parent):
+        if why := out_of_reach(path, Path(job.owner.home) if job.owner else Path.home()):
+            hands.say(f"warning: {path} is {why}; if it does not start, move it")
     make_folder(job.logs, job.owner)
     write_plist(place.file(job.label), render(job))
     control.enable()
-    stop(control, exit_timeout(job.settings), hands)
-    if hands.health(job.settings) is not None:
-        where = f"{job.settings.admin.host}:{job.settings.admin.port}"
-        raise ServiceError(
-            f"cannot start: another supervisor answers on {where}; end it first: ccproxy-supervisor stop"
-        )
+    if stop(control, exit_timeout(job.settings), hands):
+        refuse_another(job, hands)
     start(control, place.file(job.label), hands)
     await_serving(control, job, hands)
 
@@ -154,7 +190,9 @@ def await_serving(control: Launchctl, job: Job, hands: Hands) -> None:
 
     hands.until(decided, longest)
     if status not in ("healthy", "degraded"):
-        raise ServiceError("\n".join([f"{control.target} does not serve: {_why(status, loaded)}", *evidence(job)]))
+        raise ServiceError(
+            "\n".join([f"{control.target} does not serve: {_why(status, loaded)}", *last_lines(job.logs)])
+        )
     hands.say(f"{control.target} serves on {job.settings.proxy.host}:{job.settings.proxy.port} ({status})")
 
 
@@ -162,41 +200,18 @@ def _why(status: str | None, loaded: Loaded | None) -> str:
     if loaded is None:
         return "launchd does not know it any more"
     if loaded.fell:
-        reason = EXITS.get(loaded.last_exit or 0)
-        how = f"signal {loaded.last_signal}" if loaded.last_signal else f"exit code {loaded.last_exit}"
-        return f"it ended with {how}{f' ({reason})' if reason else ''}; launchd goes on trying"
+        return f"it ended with {ending(loaded)}; launchd goes on trying"
     return "it answers nothing" if status is None else f"it says {status!r}; it goes on trying"
 
 
-def evidence(job: Job) -> Iterator[str]:
-    """The last lines of the two files in which a daemon that does not come up leaves its reasons."""
-    for name in ("supervisor.log", last_words.NAME):
-        lines = last_lines(job.logs / name)
-        if lines:
-            yield f"last lines of {job.logs / name}:"
-            yield from (f"  | {line}" for line in lines)
-
-
-def last_lines(file: Path, count: int = LINES) -> list[str]:
-    try:
-        with file.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL))
-            lines = stream.read(TAIL).decode(errors="replace").splitlines()
-    except OSError:
-        return []
-    return [readable(line) for line in lines[-count:]]
-
-
-def readable(line: str) -> str:
-    """A JSON log line as a person reads it; anything else as it is."""
-    try:
-        fields = json.loads(line)
-    except ValueError:
-        return line
-    if not isinstance(fields, dict):
-        return line
-    first = [str(fields.pop(key)) for key in ("time", "timestamp", "level", "event") if key in fields]
-    return " ".join([*first, *(f"{key}={value}" for key, value in fields.items())])
+def ending(loaded: Loaded) -> str | None:
+    """How the last process of a service ended, if not well."""
+    if loaded.last_signal:
+        return f"signal {loaded.last_signal}"
+    if not loaded.last_exit:
+        return None
+    reason = EXITS.get(loaded.last_exit)
+    return f"exit code {loaded.last_exit}{f' ({reason})' if reason else ''}"
 
 
 def make_folder(folder: Path, owner: Owner | None) -> None:
@@ -209,20 +224,12 @@ def make_folder(folder: Path, owner: Owner | None) -> None:
 
 def write_plist(file: Path, content: bytes) -> None:
     """Replace *file* in one step, 0644: launchd refuses what a group could write."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.tmp")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)
         partial.chmod(0o644)
         partial.replace(file)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ServiceError(f"cannot write {file}: {error.strerror}") from error
-
-
-def purge(home: Path) -> None:
-    """Delete the home folder with everything in it; raises `ServiceError` for one that is more than that."""
-    person = Path.home().resolve()
-    if home.is_symlink() or home.resolve() == person or home.resolve() in person.parents:
-        raise ServiceError(f"cannot delete {home}: it is not a folder of its own")
-    shutil.rmtree(home)

@@ -88,7 +88,7 @@ def test_install_kill_reload_uninstall(service):
 
     doctor = service.typed("doctor", "--traefik", daemon.admin_url)
     assert "✓ the property list is what install would write" in doctor.stdout
-    assert "✓ launchd runs the service (running)" in doctor.stdout
+    assert "! launchd had to start the service again: the last time it ended with signal SIGKILL" in doctor.stdout
     assert f"✓ port {daemon.port} (proxy.port) is held by the daemon" in doctor.stdout
 
     done = service.typed("uninstall")
@@ -121,13 +121,16 @@ def test_install_again_replaces_the_service_and_finishes_what_is_in_flight(servi
     assert lines[-1] == "data: [DONE]"
 
 
-def test_a_configuration_that_cannot_be_used_fails_the_install_with_its_reason(service):
+def test_a_configuration_that_cannot_be_used_is_not_installed_and_the_service_goes_on(service):
+    assert service.typed("install").returncode == 0
+    first = service.daemon.status()["pid"]
     service.daemon.write("config.yaml", "model_list: 3\n")
-    done = service.typed("install")
+    done = service.typed("install", "--socket")
 
     assert done.returncode == 1
-    assert "it ended with exit code 78 (unusable configuration" in done.stderr
-    assert "  | config.yaml:1" in done.stderr
+    assert "nothing was changed; ccproxy-supervisor check says:\nconfig.yaml:1" in done.stderr
+    assert service.daemon.status()["pid"] == first
+    assert service.daemon.get("/").status_code == 200
     assert service.typed("doctor").returncode == 2
 
 
@@ -138,6 +141,7 @@ def test_a_supervisor_that_runs_by_hand_is_not_fought_with(service):
 
     assert done.returncode == 1
     assert "another supervisor answers on" in done.stderr
+    assert not service.plist.exists()
 
 
 def test_with_sockets_of_launchd_not_even_a_kill_of_the_supervisor_refuses_a_client(service):

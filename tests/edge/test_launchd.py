@@ -14,8 +14,11 @@ from ccproxy_supervisor.deploy.launchd import (
     Job,
     Owner,
     Place,
+    command,
+    config_of,
     exit_timeout_fault,
     installed,
+    out_of_reach,
     place,
     plist,
     render,
@@ -69,6 +72,39 @@ def test_every_path_in_it_is_absolute(tmp_path):
             keys["StandardOutPath"],
         )
     )
+
+
+def test_a_tilde_in_the_settings_is_the_home_of_who_runs_the_service(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/Users/admin")
+    settings = parse("logs: {directory: ~/Library/Logs/ccproxy}")
+    mine = plist(job(tmp_path, settings=settings))
+    daemons = plist(job(tmp_path, settings=settings, owner=Owner("you", 501, 20, "/Users/you")))
+
+    assert mine["StandardErrorPath"] == "/Users/admin/Library/Logs/ccproxy/launchd.log"
+    assert daemons["StandardErrorPath"] == "/Users/you/Library/Logs/ccproxy/launchd.log"
+
+
+def test_the_home_is_read_back_from_a_property_list(tmp_path):
+    assert config_of(plist(job(tmp_path))) == tmp_path / "supervisor.yaml"
+    for strange in ({}, {"ProgramArguments": []}, {"ProgramArguments": ["x", "--config"]}, {"ProgramArguments": [1]}):
+        assert config_of(strange) is None
+
+
+def test_what_to_type_names_what_is_not_the_usual():
+    assert command("install", "com.visiquate.ccproxy", False) == "ccproxy-supervisor install"
+    assert command("install", "my.label", True, "--config", "/Users/you/my home/supervisor.yaml") == (
+        "sudo ccproxy-supervisor install --daemon --label my.label --config '/Users/you/my home/supervisor.yaml'"
+    )
+
+
+def test_folders_that_services_cannot_look_into_are_known_also_behind_a_link(tmp_path):
+    (tmp_path / "Documents/ccproxy").mkdir(parents=True)
+    (tmp_path / "ccproxy").symlink_to(tmp_path / "Documents/ccproxy")
+
+    for path in (tmp_path / "Documents/ccproxy", tmp_path / "ccproxy"):
+        assert out_of_reach(path, tmp_path) == "in ~/Documents, which macOS closes to services"
+    assert out_of_reach(Path("/Volumes/disk/ccproxy"), tmp_path).startswith("on another volume")
+    assert out_of_reach(tmp_path / "elsewhere", tmp_path) is None
 
 
 def test_no_value_of_the_settings_that_could_be_secret_is_in_it(tmp_path):
@@ -144,6 +180,8 @@ def test_agents_and_daemons_have_their_places(monkeypatch):
 
     assert place(daemon=True) == Place("system", Path("/Library/LaunchDaemons"))
     assert place(daemon=False) == Place(f"gui/{os.getuid()}", Path("/Users/you/Library/LaunchAgents"))
+    other = Owner("other", 502, 20, "/Users/other")
+    assert place(daemon=False, owner=other) == Place("gui/502", Path("/Users/other/Library/LaunchAgents"))
 
 
 # Other programs

@@ -1,6 +1,7 @@
 """install, uninstall, doctor and why, as a person types them."""
 
 import json
+import plistlib
 import sys
 
 import pytest
@@ -55,6 +56,13 @@ def test_a_dry_run_of_uninstall_says_what_stays(home):
     assert typed("uninstall", "--dry-run", "--purge").stdout.endswith(f"delete {home}\n")
 
 
+def test_a_dry_run_shows_that_another_service_of_the_home_is_in_the_way(home, installed):
+    result = typed("install", "--dry-run", "--label", "second", "--config", str(installed / "supervisor.yaml"))
+
+    assert result.exit_code == 1
+    assert result.stderr.endswith(f"{LABEL}.plist is of the same home; remove it first: ccproxy-supervisor uninstall\n")
+
+
 def test_settings_that_cannot_be_used_are_not_installed(home):
     (home / "supervisor.yaml").write_text("proxy: {prot: 1}\n")
     result = typed("install", "--dry-run")
@@ -96,6 +104,61 @@ def test_purge_shows_what_it_deletes_and_asks_first(home, idle_launchctl):
 
     assert typed("uninstall", "--purge", answer="y\n").exit_code == 0
     assert not home.exists()
+
+
+@pytest.fixture
+def installed(home, idle_launchctl, tmp_path):
+    """A service of another home than the usual one."""
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "supervisor.yaml").touch()
+    file = tmp_path / f"Library/LaunchAgents/{LABEL}.plist"
+    file.parent.mkdir(parents=True)
+    words = ["python", "-m", "ccproxy_supervisor", "run", "--config", str(served / "supervisor.yaml")]
+    file.write_bytes(plistlib.dumps({"Label": LABEL, "ProgramArguments": words}))
+    return served
+
+
+def test_purge_deletes_the_home_that_the_service_runs_from_and_no_other(home, installed, monkeypatch):
+    monkeypatch.delenv("CCPROXY_HOME")
+    assert typed("uninstall", "--dry-run").stdout.endswith(f"keep {installed}\n")
+    assert typed("uninstall", "--purge", "--yes").stdout.endswith(f"deleted {installed}\n")
+
+    assert home.exists()
+    assert not installed.exists()
+
+
+@pytest.mark.parametrize("named", ["option", "variable"])
+def test_purge_of_another_home_than_the_service_s_is_refused_before_it_is_stopped(home, installed, monkeypatch, named):
+    if named == "option":
+        monkeypatch.delenv("CCPROXY_HOME")
+    words = ["--config", str(home / "supervisor.yaml")] if named == "option" else []
+    result = typed("uninstall", "--purge", "--yes", *words)
+
+    assert result.exit_code == 1
+    assert f"runs from {installed}" in result.stderr
+    assert home.exists()
+    assert installed.exists()
+    assert (home.parent / f"Library/LaunchAgents/{LABEL}.plist").exists()
+
+
+def test_purge_does_not_guess_at_a_property_list_it_cannot_read(home, installed):
+    (home.parent / f"Library/LaunchAgents/{LABEL}.plist").write_text("<plist>")
+    assert "cannot read " in typed("uninstall", "--purge", "--yes").stderr
+    assert home.exists()
+
+    assert typed("uninstall").exit_code == 0
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_without_settings_is_not_deleted(home, idle_launchctl, there):
+    (home / "supervisor.yaml").unlink()
+    if not there:
+        home.rmdir()
+    result = typed("uninstall", "--purge")
+
+    assert (result.exit_code, result.stderr) == (1, f"cannot delete {home}: there is no supervisor.yaml in it\n")
+    assert home.exists() is there
 
 
 def test_a_home_that_a_supervisor_lives_in_is_not_deleted(home, idle_launchctl, monkeypatch):

@@ -10,10 +10,10 @@ import pytest
 
 import fake_launchctl
 from ccproxy_supervisor.core.settings import parse
-from ccproxy_supervisor.deploy import service
+from ccproxy_supervisor.deploy import deletion, service
 from ccproxy_supervisor.deploy.launchctl import Launchctl
 from ccproxy_supervisor.deploy.launchd import Job, Owner, Place, plist, render
-from ccproxy_supervisor.deploy.program import run
+from ccproxy_supervisor.deploy.program import Ran, run
 
 SETTINGS = parse("proxy: {drain_timeout: 1s, kill_timeout: 500ms, start_timeout: 2s}")
 LABEL = "test.ccproxy"
@@ -40,7 +40,11 @@ class Bench:
         self.home = tmp_path / "home"
         self.home.mkdir()
         (self.home / "supervisor.yaml").touch()
-        (tmp_path / "python").write_text(f"#!/bin/sh\n{program}\n")
+        self.fault = tmp_path / "fault"  # what `check` complains about
+        check = (
+            f'case "$*" in *" check "*) if [ -e {self.fault} ]; then cat {self.fault} >&2; exit 78; fi; exit 0; esac'
+        )
+        (tmp_path / "python").write_text(f"#!/bin/sh\n{check}\n{program}\n")
         (tmp_path / "python").chmod(0o755)
         self.job = job(self.home, python=str(tmp_path / "python"))
         self.place = Place("gui/501", tmp_path / "LaunchAgents")
@@ -148,12 +152,69 @@ def test_a_daemon_that_never_serves_is_given_up_on_in_time(bench):
         bench.install()
 
 
-def test_another_supervisor_on_the_admin_port_is_named_before_anything_starts(bench, launchd):
+def test_another_supervisor_on_the_admin_port_is_named_and_nothing_is_left_behind(bench, launchd):
     bench.up.write_text("healthy")
 
     with pytest.raises(service.ServiceError, match=r"another supervisor answers on 127\.0\.0\.1:8082"):
         bench.install()
-    assert "bootstrap" not in calls(launchd)
+    assert calls(launchd) == ["print"]
+    assert not bench.place.file(LABEL).exists()
+
+
+def test_another_supervisor_that_a_loaded_service_stood_beside_is_named_once_that_is_gone(bench, launchd):
+    bench.load(ProgramArguments=["/bin/sh", "-c", "exit 75"])
+    bench.up.write_text("healthy")
+
+    with pytest.raises(service.ServiceError, match="another supervisor answers on"):
+        bench.install()
+    assert bench.control.loaded() is None
+
+
+def test_a_configuration_that_cannot_be_used_leaves_the_service_that_runs_alone(bench, launchd):
+    bench.install()
+    first, file = bench.control.loaded().pid, bench.place.file(LABEL).read_bytes()
+    bench.fault.write_text("config.yaml:4: model_list[0]: OPENAI_API_KEY is not set")
+    bench.job = job(bench.home, python=bench.job.python, sockets=True)
+
+    with pytest.raises(service.ServiceError, match=r"nothing was changed.*\nconfig.yaml:4: .* is not set"):
+        bench.install()
+    assert bench.control.loaded().pid == first
+    assert bench.place.file(LABEL).read_bytes() == file
+    assert "bootout" not in calls(launchd)
+
+
+def test_the_configuration_of_a_daemon_is_checked_as_its_user(tmp_path):
+    asked = []
+    hands = service.Hands(lambda *words, **_: asked.append(words) or Ran(0), print, lambda _: None)
+    service.refuse_unusable(job(tmp_path, owner=Owner("you", 501, 20, "/Users/you")), hands)
+
+    assert asked[0][:5] == ("sudo", "-H", "-u", "you", "/opt/ccproxy/bin/python")
+    assert asked[0][-3:] == ("check", "--config", f"{tmp_path}/supervisor.yaml")
+
+
+def test_a_second_service_of_the_same_home_is_refused_with_the_way_to_remove_the_first(tmp_path):
+    agents, daemons = Place("gui/501", tmp_path / "agents"), Place("system", tmp_path / "daemons")
+    service.write_plist(daemons.file("older"), render(job(tmp_path, label="older")))
+    service.write_plist(agents.file("unrelated"), render(job(tmp_path / "elsewhere", label="unrelated")))
+    service.refuse_rivals(job(tmp_path, label="older"), daemons, (agents, daemons))
+
+    with pytest.raises(service.ServiceError) as refusal:
+        service.refuse_rivals(job(tmp_path), agents, (agents, daemons))
+    assert str(refusal.value).endswith(
+        f"{daemons.file('older')} is of the same home; remove it first: "
+        "sudo ccproxy-supervisor uninstall --daemon --label older"
+    )
+
+
+def test_install_warns_of_a_place_that_macos_closes_to_services(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "Documents").symlink_to(bench.home.parent)
+    bench.job = job(tmp_path / "Documents/home", python=bench.job.python)
+    bench.install()
+
+    assert [line for line in bench.said if line.startswith("warning: ")] == [
+        f"warning: {bench.job.home} is in ~/Documents, which macOS closes to services; if it does not start, move it"
+    ]
 
 
 def test_a_deaf_process_is_waited_for_until_launchd_has_killed_it(tmp_path, launchd):
@@ -237,22 +298,41 @@ def test_a_property_list_that_cannot_be_written_leaves_no_half_of_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.plist"]
 
 
-def test_purge_deletes_a_home_and_nothing_more(tmp_path, monkeypatch):
+def test_only_a_home_is_deleted_and_nothing_more(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "you"))
-    (tmp_path / "you/ccproxy/logs").mkdir(parents=True)
-    (tmp_path / "link").symlink_to(tmp_path / "you/ccproxy")
+    home = tmp_path / "you/ccproxy"
+    (home / "logs").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    with pytest.raises(service.ServiceError, match=r"there is no supervisor\.yaml in it"):
+        deletion.delete(home / "supervisor.yaml")
+    for folder in (home, tmp_path / "you", tmp_path):
+        (folder / "supervisor.yaml").touch()
     for more in (tmp_path / "you", tmp_path, tmp_path / "link"):
         with pytest.raises(service.ServiceError, match="it is not a folder of its own"):
-            service.purge(more)
-    service.purge(tmp_path / "you/ccproxy")
+            deletion.delete(more / "supervisor.yaml")
+    deletion.delete(home / "supervisor.yaml")
 
-    assert [path.name for path in (tmp_path / "you").iterdir()] == []
+    assert [path.name for path in (tmp_path / "you").iterdir()] == ["supervisor.yaml"]
+
+
+def test_with_sudo_the_home_folder_of_its_owner_is_not_deleted_either(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/var/root")
+    person = type("Person", (), {"pw_dir": str(tmp_path)})
+    monkeypatch.setattr("pwd.getpwuid", lambda _: person)
+    (tmp_path / "supervisor.yaml").touch()
+
+    with pytest.raises(service.ServiceError, match="it is not a folder of its own"):
+        deletion.delete(tmp_path / "supervisor.yaml")
+    assert (tmp_path / "supervisor.yaml").exists()
 
 
 def test_the_steps_are_told_without_being_taken(bench, launchd):
     told = list(service.steps(bench.job, bench.place))
 
-    assert told[0] == f"write {bench.place.file(LABEL)} (0644):"
+    assert told[:2] == [
+        "check the configuration, and that no other supervisor answers",
+        f"write {bench.place.file(LABEL)} (0644):",
+    ]
     assert told[-4:] == [
         "launchctl enable gui/501/test.ccproxy",
         "launchctl bootout gui/501/test.ccproxy, if it is loaded, and wait until it is gone",
