@@ -81,6 +81,25 @@ def test_a_home_in_a_guarded_folder_is_warned_of(stage):
     ]
 
 
+def test_a_program_in_a_guarded_folder_is_warned_of_as_well(stage):
+    words = [str(stage.tmp / "Desktop/checkout/.venv/bin/python"), *plist(stage.job)["ProgramArguments"][1:]]
+    stage.installed(ProgramArguments=words)
+    [finding] = configuration.place(stage.scene)
+
+    assert finding.title == "the supervisor's program is in ~/Desktop, which macOS closes to services"
+    assert finding.evidence == str(stage.tmp / "Desktop/checkout/.venv/bin")
+
+
+def test_a_home_behind_a_link_is_judged_by_where_it_is(stage):
+    (stage.tmp / "Documents").mkdir()
+    stage.folder.rename(stage.tmp / "Documents/home")
+    stage.folder.symlink_to(stage.tmp / "Documents/home")
+
+    assert [title for _, title in stage.found(configuration.place)] == [
+        "the home is in ~/Documents, which macOS closes to services"
+    ]
+
+
 @pytest.fixture
 def venv(stage):
     """A home's `venv` that looks like one with LiteLLM in it; its interpreter leaves a mark when it is started."""

@@ -1,5 +1,7 @@
 """Whether the daemon runs, who holds its ports, and what launchd makes of the service."""
 
+import dataclasses
+import getpass
 import os
 import socket
 import time
@@ -9,8 +11,11 @@ import pytest
 import fake_launchctl
 from ccproxy_supervisor.deploy.doctor import ports, service
 from ccproxy_supervisor.deploy.doctor.finding import Level
+from ccproxy_supervisor.deploy.launchctl import Loaded
+from ccproxy_supervisor.deploy.launchd import LABEL as USUAL
 from ccproxy_supervisor.deploy.launchd import Job, plist
 from ccproxy_supervisor.deploy.program import run
+from ccproxy_supervisor.edge.home import Home
 from doctor_stage import LABEL, Stage
 
 
@@ -136,7 +141,7 @@ def test_an_edited_property_list_is_shown_key_by_key(stage, launchd):
     found = list(service.service(stage.scene))
 
     assert found[0].evidence == "Extra: 1, wanted None; KeepAlive: False, wanted True"
-    assert found[0].remedy == "ccproxy-supervisor install"
+    assert found[0].remedy == f"ccproxy-supervisor install --label test.ccproxy --config {stage.folder}/supervisor.yaml"
     assert found[1].title == "the service is installed but launchd has not loaded it"
 
 
@@ -158,7 +163,48 @@ def test_a_service_that_keeps_falling_is_explained(stage, launchd):
         assert time.monotonic() < deadline
 
     assert found[0].title == "launchd cannot keep the service running"
-    assert found[0].evidence.startswith("exit code 78: unusable configuration")
+    assert found[0].evidence.startswith("the last time it ended with exit code 78 (unusable configuration")
+
+
+@pytest.mark.parametrize(
+    ("ended", "level", "evidence"),
+    [
+        ({}, Level.OK, "started 2 times, pid 731"),
+        ({"last_exit": 0}, Level.OK, "started 2 times, pid 731"),
+        ({"last_exit": 1}, Level.WARN, "the last time it ended with exit code 1 (a fault in the program), started 2 t"),
+        (
+            {"last_signal": "SIGKILL"},
+            Level.WARN,
+            "the last time it ended with signal SIGKILL, started 2 times, pid 731",
+        ),
+    ],
+)
+def test_a_service_that_runs_again_is_asked_how_it_ended_before(stage, launchd, monkeypatch, ended, level, evidence):
+    stage.installed()
+    loaded = Loaded("running", 731, 2, **ended)
+    monkeypatch.setattr("ccproxy_supervisor.deploy.launchctl.Launchctl.loaded", lambda _: loaded)
+    found = list(service.service(stage.scene))[-1]
+
+    assert found.level is level
+    assert evidence in found.evidence
+
+
+def test_the_way_back_is_the_way_the_service_was_installed(stage, launchd):
+    stage.installed("daemon", UserName=getpass.getuser(), Sockets={}, KeepAlive=False)
+    [remedy] = {finding.remedy for finding in service.service(stage.scene)}
+
+    home = f"--config {stage.folder}/supervisor.yaml"
+    who = f"--user {getpass.getuser()}"
+    assert remedy == f"sudo ccproxy-supervisor install --daemon --label {LABEL} {home} {who} --socket"
+
+
+def test_a_usual_home_and_label_need_no_words(stage, launchd):
+    scene = dataclasses.replace(stage.scene, home=Home(stage.tmp / "ccproxy/supervisor.yaml"), label=USUAL)
+    [finding] = service.service(scene)
+
+    assert finding.remedy == (
+        "ccproxy-supervisor install or, where nobody logs in: sudo ccproxy-supervisor install --daemon"
+    )
 
 
 def test_a_writable_or_unreadable_property_list_and_two_services_are_wrong(stage, launchd):

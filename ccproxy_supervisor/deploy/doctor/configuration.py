@@ -9,9 +9,8 @@ from pathlib import Path
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.units import GiB, MiB
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, folder_of, ok, warn
+from ccproxy_supervisor.deploy.launchd import out_of_reach, services_of
 
-#: macOS asks a person before a program may look in here; a service has nobody to ask.
-GUARDED = ("Desktop", "Documents", "Downloads", "Library/Mobile Documents", "Library/CloudStorage")
 ROOM_FOR_LITELLM = 2 * GiB
 
 
@@ -25,8 +24,8 @@ def settings(scene: Scene) -> Iterator[Finding]:
         return
     models = ", ".join(model.name for model in plan.litellm.models)
     yield ok("settings, LiteLLM's config and its variables are usable", f"{scene.home.settings_file}; models: {models}")
-    for warning in plan.litellm.warnings:
-        yield warn("LiteLLM's config is doubtful", str(warning), "edit it, then: ccproxy-supervisor reload")
+    for warning in plan.warnings:
+        yield warn("the configuration is doubtful", str(warning), "edit it, then: ccproxy-supervisor reload")
 
 
 def permissions(scene: Scene) -> Iterator[Finding]:
@@ -58,14 +57,14 @@ def disk(scene: Scene) -> Iterator[Finding]:
 
 
 def place(scene: Scene) -> Iterator[Finding]:
-    """Where the home is: some folders are closed to services, or not there when they start."""
-    folder, person = scene.home.folder, Path(scene.environ.get("HOME", "/"))
-    guarded = next((each for each in GUARDED if folder.is_relative_to(person / each)), None)
-    if guarded:
-        yield warn(
-            f"the home is in ~/{guarded}, which macOS closes to services", str(folder), "move it, e.g. to ~/ccproxy"
-        )
-    elif folder.is_relative_to("/Volumes"):
-        yield warn(
-            "the home is on another volume, which may be mounted after the service starts", str(folder), "move it to ~"
-        )
+    """Where home and programs are: some folders are closed to services, or not there when they start."""
+    person, program = Path(scene.environ.get("HOME", "/")), "the supervisor's program"
+    found = {scene.home.folder: "the home", Path(scene.python).parent: program}
+    for _, _, keys in services_of(scene.home.settings_file, scene.places.values()):
+        found.setdefault(Path(str(keys["ProgramArguments"][0])).parent, program)
+    for path, what in found.items():
+        if why := out_of_reach(path, person):
+            remedy = (
+                "move it, e.g. to ~/ccproxy" if what != program else "clone it elsewhere, and install it from there"
+            )
+            yield warn(f"{what} is {why}", str(path), remedy)

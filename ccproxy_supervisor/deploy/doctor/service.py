@@ -9,8 +9,9 @@ from typing import Any
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, ok, skip, warn
 from ccproxy_supervisor.deploy.launchctl import Launchctl, Loaded
-from ccproxy_supervisor.deploy.launchd import Job, Place, exit_timeout_fault, installed, plist
-from ccproxy_supervisor.deploy.service import EXITS, ServiceError, owner
+from ccproxy_supervisor.deploy.launchd import Job, Place, command, exit_timeout_fault, installed, plist
+from ccproxy_supervisor.deploy.service import ServiceError, ending, owner
+from ccproxy_supervisor.edge.home import locate
 
 MANY_RUNS = 20
 
@@ -21,23 +22,33 @@ def service(scene: Scene) -> Iterator[Finding]:
         return
     present = {kind: each for kind, each in scene.places.items() if each.file(scene.label).exists()}
     if not present:
-        remedy = "ccproxy-supervisor install (on a Mac nobody logs in to: --daemon)"
+        remedy = " or, where nobody logs in: ".join(_again(scene, {}, daemon=daemon) for daemon in (False, True))
         yield warn("no service is installed: nothing starts the daemon", f"no {scene.label}.plist", remedy)
     if len(present) > 1:
         evidence = ", ".join(str(each.file(scene.label)) for each in present.values())
-        yield fail("two services want the same home", evidence, "remove one: ccproxy-supervisor uninstall [--daemon]")
+        remedy = " or ".join(command("uninstall", scene.label, kind == "daemon") for kind in present)
+        yield fail("two services want the same home", evidence, f"remove one: {remedy}")
     for kind, each in present.items():
-        yield from _one(scene, each, "install --daemon" if kind == "daemon" else "install")
+        yield from _one(scene, each, daemon=kind == "daemon")
 
 
-def _one(scene: Scene, place: Place, again: str) -> Iterator[Finding]:
-    file, again = place.file(scene.label), f"ccproxy-supervisor {again}"
+def _again(scene: Scene, keys: dict[str, Any], *, daemon: bool) -> str:
+    """The command that installs the service as it is: of the same label, home and user."""
+    user = keys.get("UserName")
+    usual = scene.home == locate(None, {"HOME": scene.environ.get("HOME", "")})
+    more = [] if usual else ["--config", str(scene.home.settings_file)]
+    more += ["--user", str(user)] if daemon and user else []
+    return command("install", scene.label, daemon, *more, *(["--socket"] if "Sockets" in keys else []))
+
+
+def _one(scene: Scene, place: Place, *, daemon: bool) -> Iterator[Finding]:
+    file = place.file(scene.label)
     try:
         keys = installed(file) or {}
     except ValueError as error:
-        yield fail("the property list cannot be read", str(error), again)
+        yield fail("the property list cannot be read", str(error), _again(scene, {}, daemon=daemon))
         return
-    again += " --socket" if "Sockets" in keys else ""
+    again = _again(scene, keys, daemon=daemon)
     if file.stat().st_mode & 0o022:
         mode = f"{file}: mode {stat.S_IMODE(file.stat().st_mode):04o}"
         yield fail("the property list can be written by others: launchd refuses it", mode, f"chmod 644 {file}")
@@ -56,7 +67,7 @@ def _content(scene: Scene, keys: dict[str, Any], again: str, file: str) -> Itera
     try:
         person = owner(keys["UserName"]) if "UserName" in keys else None
     except ServiceError as error:
-        yield fail("the service's user does not exist", str(error), f"{again} --user NAME")
+        yield fail("the service's user does not exist", str(error), f"{again}, with another --user")
         return
     python = (keys.get("ProgramArguments") or [scene.python])[0]
     wanted = plist(Job(scene.label, scene.python, scene.home.settings_file, settings, person, "Sockets" in keys))
@@ -78,11 +89,9 @@ def _state(scene: Scene, place: Place, again: str) -> Iterator[Finding]:
     if loaded is None:
         yield fail("the service is installed but launchd has not loaded it", control.target, again)
     elif loaded.fell:
-        how = f"signal {loaded.last_signal}" if loaded.last_signal else f"exit code {loaded.last_exit}"
-        meaning = EXITS.get(loaded.last_exit or 0, "see its last words in logs/launchd.log")
-        yield fail(
-            "launchd cannot keep the service running", f"{how}: {meaning}; {_runs(loaded)}", "mend that, then wait"
-        )
+        yield fail("launchd cannot keep the service running", _runs(loaded), "mend that, then wait")
+    elif ending(loaded):
+        yield warn("launchd had to start the service again", _runs(loaded), "ccproxy-supervisor why")
     elif loaded.runs and loaded.runs > MANY_RUNS:
         yield warn("launchd had to start the service often", _runs(loaded), "ccproxy-supervisor why")
     else:
@@ -94,4 +103,6 @@ def _state(scene: Scene, place: Place, again: str) -> Iterator[Finding]:
 
 
 def _runs(loaded: Loaded) -> str:
-    return f"started {loaded.runs} time{'s' if loaded.runs != 1 else ''}, pid {loaded.pid}"
+    """What happened to the service: it may run now and still have fallen before."""
+    how = f"the last time it ended with {ending(loaded)}, " if ending(loaded) else ""
+    return f"{how}started {loaded.runs} time{'s' if loaded.runs != 1 else ''}, pid {loaded.pid}"
