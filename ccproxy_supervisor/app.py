@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -44,6 +45,7 @@ from ccproxy_supervisor.edge.ollama import OllamaWatch
 from ccproxy_supervisor.edge.page import page
 from ccproxy_supervisor.edge.room import Room
 from ccproxy_supervisor.edge.state import Saved, StateFile
+from ccproxy_supervisor.edge.terminal import Terminal
 from ccproxy_supervisor.edge.upgrades import Upgrades
 from ccproxy_supervisor.edge.wake import Wake
 from ccproxy_supervisor.handover import Handover
@@ -57,17 +59,17 @@ from ccproxy_supervisor.worker import Ports
 STOPPED, TAKEN, UNUSABLE = 0, 75, 78
 
 
-def run(home: Home, *, show: Callable[[str], object] | None = None) -> int:
-    """Run the daemon until it is told to stop; return its exit code."""
+def run(home: Home, *, verbose: bool = False) -> int:
+    """Run the daemon until it is told to stop; return its exit code. *verbose* shows on standard error what happens."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to hear it
     last_words.bound()
     try:
         plan = home.read_plan(os.environ)
         if faults := home.prepare(plan.settings):
             raise ConfigError(faults)
-        with home.lock():
+        with home.lock(plan.settings.admin.socket):
             os.chdir(home.folder)
-            anyio.run(_run, home, plan, show)
+            anyio.run(_run, home, plan, verbose)
     except ConfigError as error:
         print(f"cannot run: the configuration is unusable\n{error}", file=sys.stderr)
         return UNUSABLE
@@ -77,14 +79,14 @@ def run(home: Home, *, show: Callable[[str], object] | None = None) -> int:
     return STOPPED
 
 
-async def _run(home: Home, plan: Plan, show: Callable[[str], object] | None) -> None:
-    await Daemon(home, plan, show).run()
+async def _run(home: Home, plan: Plan, verbose: bool) -> None:
+    await Daemon(home, plan, verbose=verbose).run()
 
 
 class Daemon:
     """Every part, and who hears whom."""
 
-    def __init__(self, home: Home, plan: Plan, show: Callable[[str], object] | None) -> None:
+    def __init__(self, home: Home, plan: Plan, *, verbose: bool) -> None:
         settings, models = plan.settings, plan.litellm.models
         self.home, self.plan = home, plan
         self.supervisor: Supervisor | None = None
@@ -93,7 +95,10 @@ class Daemon:
         self.samples = Samples(process.usage, time.time)
         self.logs = LogSink(home.path(settings.logs.directory), settings.logs, self.tell_from_thread)
         self.logs.hide(plan.secrets)
-        self.writer = Writer(partial(self.logs.write, "supervisor"), settings.logs.level, show)
+        self.terminal = Terminal(sys.stderr.fileno()) if verbose else None
+        self.writer = Writer(
+            partial(self.logs.write, "supervisor"), settings.logs.level, self.show if verbose else None
+        )
         self.incidents = Incidents(home.run / "incidents", self.tell, self.samples.memory)
         self.upgrades = Upgrades(home.run)
         self.board = Board(
@@ -151,6 +156,8 @@ class Daemon:
             self.handover.close()
             self.incidents.close()
             self.logs.close()
+            if self.terminal:
+                self.terminal.close()
 
     def _open_admin(self, tasks: TaskGroup) -> None:
         settings, board = self.plan.settings.admin, self.board
@@ -198,6 +205,10 @@ class Daemon:
         with suppress(RuntimeError):  # the loop is closed: the last log lines have nowhere to go
             self.loop.call_soon_threadsafe(self.tell, event)
 
+    def show(self, line: bytes) -> None:
+        if self.terminal:
+            self.terminal.show(self.logs.mask(line))
+
     # What the parts ask of each other.
 
     @property
@@ -215,8 +226,8 @@ class Daemon:
     def give_up(self) -> None:
         self.waiting.cancel()
 
-    def read(self) -> Plan:
-        plan = self.home.read_plan(os.environ)
+    def read(self, python: str | None = None) -> Plan:
+        plan = self.home.read_plan(os.environ, python)
         self.logs.hide({*self.plan.secrets, *plan.secrets})
         return plan
 
@@ -231,10 +242,13 @@ class Daemon:
         self.gauges.adopt(*_labels(plan))
 
     async def ask_serving(self, path: str, timeout: float) -> Answer | Failure | None:
-        """Ask a serving worker for *path*; None while there is none."""
+        """Ask a serving worker for *path*; None while there is none. An upstream's error may repeat a key."""
         workers = self.pool.workers if self.pool else []
         serving = next((worker.number for worker in workers if worker.serving), None)
-        return None if serving is None else await self.asking.ask(serving, path, timeout, limit=REPORT)
+        if serving is None:
+            return None
+        answer = await self.asking.ask(serving, path, timeout, limit=REPORT)
+        return replace(answer, body=self.logs.mask(answer.body)) if isinstance(answer, Answer) else answer
 
     def scene(self) -> Scene:
         if self.supervisor is None or self.pool is None:

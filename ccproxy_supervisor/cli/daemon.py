@@ -21,11 +21,7 @@ def run(config: str | None, *, verbose: bool | None) -> None:
 
     if verbose is None:
         verbose = sys.stderr.isatty()
-    sys.exit(run_daemon(home_of(config), show=_show if verbose else None))
-
-
-def _show(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    sys.exit(run_daemon(home_of(config), verbose=verbose))
 
 
 @click.command()

@@ -24,10 +24,10 @@ Fields = dict[str, Any]
 
 
 class Writer:
-    """A listener of the journal. *write* takes a finished line and must not block; *show* is a terminal's print."""
+    """A listener of the journal. *write* and *show*, for a terminal, take a finished line and must not block."""
 
     def __init__(
-        self, write: Callable[[bytes], object], level: str, show: Callable[[str], object] | None = None
+        self, write: Callable[[bytes], object], level: str, show: Callable[[bytes], object] | None = None
     ) -> None:
         self._write, self._show = write, show
         self._models: dict[str, bool] = {}
@@ -48,7 +48,7 @@ class Writer:
         self._write(line.encode(errors="replace") + b"\n")
         if self._show:
             words = " ".join(f"{key}={value}" for key, value in fields.items() if key != "output")  # `why` shows it
-            self._show(f"{now.astimezone():%H:%M:%S} {level:7} {name:20} {words}".rstrip())
+            self._show(f"{now.astimezone():%H:%M:%S} {level:7} {name:20} {words}".rstrip().encode(errors="replace"))
 
     def _lines(self, event: Event) -> list[tuple[str, str, Fields]]:
         match event:
@@ -63,6 +63,8 @@ class Writer:
                 level = "warning" if probe == "liveness" and not verdict.ok else "debug"
                 fields = {"probe": probe, "subject": subject, "reason": verdict.reason, "detail": verdict.detail}
                 return [] if verdict.ok else [(level, "probe.failed", fields)]
+            case ModelSeen(name, None, detail):
+                return [("info", "model.forgotten", {"model": name, "detail": detail})]
             case ModelSeen(name, healthy, detail):
                 known, self._models[name] = self._models.get(name, True), healthy
                 word = "model.recovered" if healthy else "model.failed"

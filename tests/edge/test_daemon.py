@@ -341,6 +341,20 @@ def test_what_workers_print_is_kept_and_shown_with_their_end(daemon):
     assert (daemon.folder / "logs" / "stderr.log").read_text() == "out of luck\n"
 
 
+def test_a_key_that_an_upstream_repeats_is_shown_nowhere(daemon):
+    daemon.write("secrets.env", "UPSTREAM_KEY=sekret-value-123456\n")
+    (daemon.folder / "secrets.env").chmod(0o600)
+    daemon.change(
+        proxy={"env_file": "secrets.env", "env": {"STUB_UPSTREAM_ERROR": "no such key: sekret-value-123456"}},
+        models={"interval": "10s"},
+    )
+    daemon.start(wait="degraded")
+    told = [daemon.metrics(), *(httpx.get(daemon.admin_url + path).text for path in ("/status", "/health"))]
+
+    assert daemon.status()["models"][0]["detail"] == "no such key: ***"
+    assert not [text for text in told if "sekret" in text]
+
+
 def test_a_restarted_supervisor_remembers_restarts_and_the_day(daemon):
     daemon.start()
     os.kill(daemon.pids()[0], signal.SIGKILL)

@@ -104,7 +104,7 @@ def test_the_level_is_adopted(written):
 def test_a_terminal_gets_a_line_to_read(written):
     shown = []
     told(written, Note("admin.opened", fields={"port": 8082}), show=shown.append)
-    assert shown[0][8:] == " info    admin.opened         port=8082"
+    assert shown[0][8:] == b" info    admin.opened         port=8082"
 
 
 def test_what_cannot_be_encoded_is_replaced_and_nothing_raised(written):

@@ -54,13 +54,17 @@ class LogSink:
     def write(self, log: str, data: bytes) -> None:
         """Append whole lines to *log*; never waits."""
         assert log in LOGS
-        data = self._secrets.mask(data if data.endswith(b"\n") else data + b"\n")
+        data = self.mask(data if data.endswith(b"\n") else data + b"\n")
         if not self._backlog.put(Piece(log, data, 0, len(data))):
             self._tally.count(log, dropped=len(data))
 
     def hide(self, secrets: Iterable[bytes]) -> None:
         """Show `***` for *secrets* from now on, besides those already hidden: an old worker may still say them."""
         self._secrets = self._secrets.plus(secrets)
+
+    def mask(self, data: bytes) -> bytes:
+        """Hide in *data* what no log may show, for others that show it."""
+        return self._secrets.mask(data)
 
     def rotate(self) -> None:
         """Begin new files now; a file that somebody moved is only opened again."""

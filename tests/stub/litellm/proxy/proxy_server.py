@@ -1,6 +1,7 @@
 """Stands in for LiteLLM where speed demands it: started by the real launcher, told by requests how to misbehave.
 
-Environment: STUB_START_DELAY seconds before it is up, STUB_FAIL exit status instead of a start, STUB_BALLAST MiB.
+Environment: STUB_START_DELAY seconds before it is up, STUB_FAIL exit status instead of a start, STUB_BALLAST MiB,
+STUB_UPSTREAM_ERROR what the models' provider says to a check.
 """
 
 import asyncio
@@ -28,8 +29,7 @@ async def app(scope, receive, send):
         case "/health/liveliness" | "/health/readiness":
             return await answer(send, 500 if SICK else 200, b'"I\'m alive!"')
         case "/health":
-            report = {"healthy_endpoints": [{"model": query.get("model")}], "unhealthy_endpoints": []}
-            return await answer(send, 200, json.dumps(report).encode())
+            return await answer(send, 200, json.dumps(report(query.get("model"))).encode())
         case "/v1/chat/completions" | "/v1/messages":
             model = json.loads(body or b"{}").get("model")
             return await answer(send, 200 if model == "echo" else 400, json.dumps({"pid": os.getpid()}).encode())
@@ -42,6 +42,12 @@ async def app(scope, receive, send):
         case _:
             misbehave(path, query)
     await answer(send, 200, str(os.getpid()).encode())
+
+
+def report(model):
+    if error := os.environ.get("STUB_UPSTREAM_ERROR"):
+        return {"healthy_endpoints": [], "unhealthy_endpoints": [{"model": model, "error": error}]}
+    return {"healthy_endpoints": [{"model": model}], "unhealthy_endpoints": []}
 
 
 def misbehave(path, query):
