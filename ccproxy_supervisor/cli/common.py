@@ -68,7 +68,7 @@ def glimpse(home: Home, section: str, key: str, default: str) -> Path:
 
 
 def control_socket(home: Home) -> Path:
-    return glimpse(home, "admin", "socket", "run/control.sock")
+    return home.control() or glimpse(home, "admin", "socket", "run/control.sock")
 
 
 def ask(

@@ -29,7 +29,7 @@ def check(config: str | None, *, deep: bool) -> None:
         plan = home.read_plan(os.environ)
     except ConfigError as error:
         fail(str(error), 78)
-    for warning in (*plan.litellm.warnings, *home.check_permissions(plan.settings)):
+    for warning in (*plan.warnings, *home.check_permissions(plan.settings)):
         click.echo(f"warning: {warning}")
     for short in short_exit_timeouts(home.settings_file, plan.settings, (place(daemon=False), place(daemon=True))):
         click.echo(f"warning: {short}")

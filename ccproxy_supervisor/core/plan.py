@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from ccproxy_supervisor.core.faults import ConfigError, Fault
+from ccproxy_supervisor.core.lines import SHORTEST
 from ccproxy_supervisor.core.litellm import MASTER_KEY, LiteLLMConfig
 from ccproxy_supervisor.core.settings import ProxySettings, Settings
 
@@ -33,7 +34,6 @@ DEFAULTS = {
     "NO_COLOR": "1",
 }
 _TELLING = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-_SHORTEST_SECRET = 6  # shorter ones would blot out half of every log line
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class Plan:
     litellm: LiteLLMConfig
     birth: Birth
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    warnings: tuple[Fault, ...] = ()
 
 
 def worker_env(
@@ -107,8 +108,16 @@ def own_key(secret: Mapping[str, str], proxy: ProxySettings) -> str | None:
     raise ConfigError([Fault(str(proxy.env_file), f"{MASTER_KEY} {advice}")])
 
 
+def too_short(secret: Mapping[str, str], source: str) -> list[Fault]:
+    """Name what cannot be hidden: it would blot out half of every log line."""
+    lines = {name: value.splitlines() for name, value in secret.items()}
+    short = [name for name, values in lines.items() if any(0 < len(line) < SHORTEST for line in values)]
+    advice = f"has fewer than {SHORTEST} characters and is not hidden in logs; set it in proxy.env if it is no secret"
+    return [Fault(source, f"{name} {advice}") for name in short]
+
+
 def secrets(key: str | None, secret: Mapping[str, str], plain: Mapping[str, str]) -> tuple[bytes, ...]:
     """List what must be hidden: *key*, all of *secret*, and of *plain* what is named like a secret; longest first."""
     values = (key or "", *secret.values(), *(value for name, value in plain.items() if _TELLING.search(name)))
-    lines = {line for value in values for line in value.splitlines() if len(line) >= _SHORTEST_SECRET}
+    lines = {line for value in values for line in value.splitlines() if len(line) >= SHORTEST}
     return tuple(line.encode() for line in sorted(lines, key=lambda line: (-len(line), line)))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # pydantic takes 0.3 s: who only asks where things are must n
     from ccproxy_supervisor.core.settings import ProxySettings, Settings
 
 SETTINGS = "supervisor.yaml"
+LOCK = "supervisor.lock"
 _LARGEST_FILE = 1 << 20
 _LONGEST_SOCKET = 103  # bytes of path, on macOS; Linux has four more
 
@@ -112,7 +113,8 @@ class Home:
         original, kept = Path(birth.config), self.keep_config(birth)
         for copy in original.parent.glob(f".{escape(original.stem)}.{'[0-9a-f]' * 16}{escape(original.suffix)}*"):
             if str(copy) != kept:
-                copy.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it only takes room
+                    copy.unlink()
 
     def _exposed(self, path: Path, found: os.stat_result, mode: int) -> list[Fault]:
         name = self.shown(path)
@@ -124,9 +126,12 @@ class Home:
         return []
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Own the home; raises `HomeTaken` and `ConfigError`. The kernel gives it back whatever happens to this process."""
-        path = self.run / "supervisor.lock"
+    def lock(self, control: str = "") -> Iterator[None]:
+        """Own the home; raises `HomeTaken` and `ConfigError`. The kernel gives it back whatever happens to this process.
+
+        *control* is the socket of this owner, for commands to find however the settings are edited meanwhile.
+        """
+        path = self.run / LOCK
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -135,14 +140,21 @@ class Home:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = os.pread(file, 20, 0).strip()
+                holder = os.pread(file, 20, 0).partition(b"\n")[0]
                 raise HomeTaken(self.folder, int(holder) if holder.isdigit() else None) from None
             with contextlib.suppress(OSError):  # a full disk costs the name of the holder, not the lock
                 os.ftruncate(file, 0)
-                os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+                os.pwrite(file, os.fsencode(f"{os.getpid()}\n{control}\n"), 0)
             yield
         finally:
             os.close(file)
+
+    def control(self) -> Path | None:
+        """The control socket of the home's owner, or of its last one."""
+        with contextlib.suppress(OSError):
+            said = os.fsdecode((self.run / LOCK).read_bytes()[:4096]).splitlines()
+            return self.path(said[1]) if len(said) > 1 and said[1] else None
+        return None
 
     def master_key(self) -> str:
         """Read the generated master key, or generate it; raises `ConfigError`."""
@@ -198,7 +210,7 @@ class Home:
         *interpreter* stands in for the one that `proxy.python` names.
         """
         from ccproxy_supervisor.core.litellm import LiteLLMConfig
-        from ccproxy_supervisor.core.plan import Plan, birth, own_key, secrets, worker_env
+        from ccproxy_supervisor.core.plan import Plan, birth, own_key, secrets, too_short, worker_env
         from ccproxy_supervisor.core.settings import examine
 
         settings, found = examine(self.read(self.settings_file), self.shown(self.settings_file))
@@ -223,7 +235,8 @@ class Home:
         if faults:
             raise ConfigError(dict.fromkeys(faults))
         born = birth(python, str(config), tuple(texts), env, proxy.auth, litellm_version(python))
-        return Plan(settings, litellm, born, secrets(key, secret or {}, proxy.env))
+        short = too_short(secret or {}, str(proxy.env_file))
+        return Plan(settings, litellm, born, secrets(key, secret or {}, proxy.env), (*litellm.warnings, *short))
 
     def _litellm(self, config: Path, env: Mapping[str, str] | None, auth: str, texts: list[str]) -> LiteLLMConfig:
         """Read LiteLLM's config and all it includes; their *texts* are collected."""

@@ -246,6 +246,14 @@ def test_an_environment_without_litellm_has_no_version(home):
     assert home.read_plan(ENVIRON).birth.litellm_version is None
 
 
+def test_secrets_that_are_too_short_to_hide_are_warned_of_by_name(home):
+    write(home, "supervisor.yaml", "proxy: {env_file: s.env}\n")
+    write(home, "s.env", "PIN=4711x\nLONG=enough-of-it\nNONE=\n")
+    [warning] = home.read_plan(ENVIRON).warnings
+
+    assert str(warning).startswith("s.env: PIN has fewer than 6 characters and is not hidden in logs")
+
+
 def test_env_file_and_env_reach_the_worker_and_the_secrets(home):
     write(home, "supervisor.yaml", "proxy: {env_file: s.env, env: {A: plain, B: b}}\n")
     write(home, "s.env", "A=from-file\nSECRET=hunter2hunter2\n")
@@ -428,7 +436,26 @@ def test_a_killed_owner_leaves_the_home_free(home):
     assert taken.value.pid == owner.pid
 
     with home.lock():
-        assert (home.run / "supervisor.lock").read_text() == f"{os.getpid()}\n"
+        assert (home.run / "supervisor.lock").read_text().splitlines()[0] == str(os.getpid())
+
+
+def test_the_owner_leaves_word_where_it_listens(home):
+    home.prepare(Settings())
+    assert home.control() is None
+    with home.lock("run/c.sock"):
+        assert home.control() == home.run / "c.sock"
+    with home.lock():
+        assert home.control() is None
+
+
+def test_a_copy_of_an_old_configuration_that_cannot_be_removed_costs_nothing_but_room(home):
+    birth = home.read_plan(ENVIRON).birth
+    stuck = home.path(f".config.{'0' * 16}.yaml")
+    (stuck / "inside").mkdir(parents=True)
+    home.forget_configs(birth)
+
+    assert stuck.is_dir()
+    assert Path(home.keep_config(birth)).read_text() == LITELLM
 
 
 def test_a_home_that_cannot_be_locked_is_a_fault(home):
