@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ccproxy_supervisor.core.model import LOGS
 from ccproxy_supervisor.core.units import show_duration, show_size
 from ccproxy_supervisor.core.values import is_address, is_loopback
 
@@ -23,8 +24,10 @@ def impossible(settings: Settings) -> Iterator[Contradiction]:
         longest = show_duration(restart.longest_delay)
         message = f"{show_duration(restart.first_delay)} is more than restart.longest_delay ({longest})"
         yield "restart.first_delay", ("restart.longest_delay",), message
-    if logs.max_total < logs.max_size:
-        message = f"{show_size(logs.max_total)} is less than logs.max_size ({show_size(logs.max_size)})"
+    if logs.max_total < len(LOGS) * logs.max_size:
+        message = (
+            f"{show_size(logs.max_total)} is less than {len(LOGS)} files of logs.max_size ({show_size(logs.max_size)})"
+        )
         yield "logs.max_total", ("logs.max_size",), message
 
 

@@ -199,7 +199,7 @@ def test_a_wrong_value_is_refused_in_plain_words(text, message):
     [
         ("admin: {port: 8081}", "1: admin.port: 8081 is taken by proxy.port"),
         ("proxy: {host: localhost, port: 9}\nadmin: {port: 9}", "2: admin.port: 9 is taken by proxy.port"),
-        ("logs: {max_total: 10MiB}", "1: logs.max_total: 10MiB is less than logs.max_size (50MiB)"),
+        ("logs: {max_total: 10MiB}", "1: logs.max_total: 10MiB is less than 4 files of logs.max_size (50MiB)"),
         ("restart: {longest_delay: 100ms}", "1: restart.first_delay: 500ms is more than restart.longest_delay (100ms)"),
         (
             "proxy: {host: 0.0.0.0}",
@@ -346,7 +346,7 @@ restart: {first_delay: 1s, factor: 3, longest_delay: 2s, jitter: 0, stable_after
 health: {interval: 1s, timeout: 1s, failures: 1, successes: 1}
 models: {interval: off, timeout: 1s, only_loaded: false}
 ollama: {enabled: false, url: "http://127.0.0.1:1", interval: 1s, timeout: 1s}
-logs: {directory: l, max_size: 1MiB, rotate: daily, keep: 1, max_total: 2MiB, compress: false, level: debug}
+logs: {directory: l, max_size: 1MiB, rotate: daily, keep: 1, max_total: 4MiB, compress: false, level: debug}
 admin: {host: 127.0.0.3, port: 2, socket: s, allowed_hosts: [a]}
 fleet: [{host: a}]
 upgrade: {canary_model: m, denied: ["1"], keep: 3}
