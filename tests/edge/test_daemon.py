@@ -163,6 +163,15 @@ def test_sighup_reloads_and_a_bad_file_is_refused_by_name(daemon):
     assert daemon.get("/").status_code == 200
 
 
+def test_a_socket_edited_away_does_not_hide_the_daemon(daemon):
+    daemon.start()
+    daemon.change(admin={"socket": "run/other.sock"})
+    report = daemon.order("/reload")
+
+    assert report["result"] == "refused"
+    assert "admin.socket" in report["detail"]
+
+
 def test_sigterm_lets_a_stream_end(daemon):
     daemon.start()
     lines = []
