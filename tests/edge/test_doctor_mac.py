@@ -120,6 +120,8 @@ def test_something_else_on_ollama_s_port_is_not_taken_for_it(stage):
         ("127.0.0.1:11434", []),
         ("localhost", []),
         ("0.0.0.0", ["Ollama may be open to the network"]),
+        (":11434", ["Ollama may be open to the network"]),
+        ("http://:11434", ["Ollama may be open to the network"]),
         ("127.0.0.1:9999", ["Ollama may listen elsewhere than ollama.url says"]),
         ("http://127.0.0.1", ["Ollama may listen elsewhere than ollama.url says"]),
         ("0.0.0.0:x", ["Ollama may be open to the network", "Ollama may listen elsewhere than ollama.url says"]),

@@ -11,7 +11,7 @@ from pathlib import Path
 from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.plan import Plan
-from ccproxy_supervisor.core.settings import Settings
+from ccproxy_supervisor.core.settings import Settings, parse
 from ccproxy_supervisor.deploy.launchd import Place
 from ccproxy_supervisor.deploy.program import MISSING, Ran, Run
 from ccproxy_supervisor.edge.home import Home
@@ -83,10 +83,20 @@ class Scene:
         except ConfigError as error:
             return error
 
+    @cached_property
+    def written(self) -> Settings | None:
+        """The home's settings, whatever is wrong with the files they name; `None` when they cannot be used themselves."""
+        if not isinstance(self.plan, ConfigError):
+            return self.plan.settings
+        try:
+            return parse(self.home.read(self.home.settings_file))
+        except ConfigError:
+            return None
+
     @property
     def settings(self) -> Settings:
         """The home's settings; the defaults when they cannot be used."""
-        return Settings() if isinstance(self.plan, ConfigError) else self.plan.settings
+        return self.written or Settings()
 
     def program(self, *command: str) -> Ran | None:
         """Run a program that only some systems have; `None` where it is not."""

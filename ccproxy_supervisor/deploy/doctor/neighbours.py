@@ -16,11 +16,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def ollama(scene: Scene) -> Iterator[Finding]:
-    if isinstance(scene.plan, ConfigError):
+    if scene.written is None:
         yield skip("Ollama", "without usable settings its address is not known")
         return
-    settings, models = scene.plan.settings.ollama, scene.plan.litellm.models
-    names = wanted(models, settings.url)
+    settings = scene.written.ollama
+    names = () if isinstance(scene.plan, ConfigError) else wanted(scene.plan.litellm.models, settings.url)
     if not settings.enabled:
         yield skip("Ollama", "ollama.enabled is false")
         return
@@ -31,6 +31,8 @@ def ollama(scene: Scene) -> Iterator[Finding]:
     else:
         yield from _version(answer, settings.url)
         yield from _models(scene, settings.url, settings.timeout, names)
+        if isinstance(scene.plan, ConfigError):
+            yield skip("the models that are asked of Ollama", "the configuration cannot be used")
     yield from _ollama_host(scene, settings.url)
 
 
@@ -73,13 +75,14 @@ def _ollama_host(scene: Scene, url: str) -> Iterator[Finding]:
 
 
 def _address(value: str) -> tuple[str, int | None]:
-    """Read OLLAMA_HOST as Ollama does: a bare host means port 11434, http:// means 80, https:// 443."""
+    """Read OLLAMA_HOST as Ollama does: a bare host means port 11434, http:// means 80, https:// 443, and a port
+    without a host every address of the machine."""
     try:
         parts = urlsplit(value if "://" in value else f"//{value}")
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 11434)
     except ValueError:
         return value, None
-    return parts.hostname or "127.0.0.1", port
+    return parts.hostname or ("" if parts.port is not None else "127.0.0.1"), port
 
 
 def traefik(scene: Scene) -> Iterator[Finding]:
@@ -101,14 +104,14 @@ def traefik(scene: Scene) -> Iterator[Finding]:
 
 def routes(scene: Scene) -> Iterator[Finding]:
     """What Traefik was given, against settings, tokens and key of today; nothing while it was given nothing."""
-    if isinstance(scene.plan, ConfigError):
+    if scene.written is None:
         return
     try:
         ledger = load(front.ledger_file(scene.home))
         path = front.output(scene.home, ledger)
         if not path.exists():
             return
-        stale = front.stale(scene.home, scene.plan.settings, ledger)
+        stale = front.stale(scene.home, scene.written, ledger)
     except (ConfigError, TokenError) as error:
         yield fail("Traefik's routes cannot be compared", str(error), "mend it, then: ccproxy-supervisor traefik")
         return

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
 from ccproxy_supervisor.core.answer import Answer
-from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, ok, skip, warn
+from ccproxy_supervisor.deploy.launchd import installed
 from ccproxy_supervisor.edge.listener import holder
 
 
@@ -27,13 +28,13 @@ class Seen:
 
 
 def daemon(scene: Scene) -> Iterator[Finding]:
-    plan = scene.plan
-    if isinstance(plan, ConfigError):
+    settings = scene.written
+    if settings is None:
         yield skip("the daemon's own word", "without usable settings its address is not known")
         return
-    status = ask_status(scene, plan.settings)
+    status = ask_status(scene, settings)
     if status is None:
-        where = f"nothing answers on {plan.settings.admin.host}:{plan.settings.admin.port}"
+        where = f"nothing answers on {settings.admin.host}:{settings.admin.port}"
         yield fail(
             "the daemon does not run", where, "ccproxy-supervisor install, or in a terminal: ccproxy-supervisor run"
         )
@@ -45,23 +46,36 @@ def daemon(scene: Scene) -> Iterator[Finding]:
 
 
 def ports(scene: Scene) -> Iterator[Finding]:
-    plan = scene.plan
-    if isinstance(plan, ConfigError):
+    settings = scene.written
+    if settings is None:
         yield skip("who holds the ports", "without usable settings they are not known")
         return
-    status = ask_status(scene, plan.settings)
+    status = ask_status(scene, settings)
     pid = status.get("pid") if status else None
-    proxy, admin = plan.settings.proxy, plan.settings.admin
-    for name, host, port in (("proxy", proxy.host, proxy.port), ("admin", admin.host, admin.port)):
-        yield judge(name, port, look(scene, host, port), pid)
+    proxy, admin = settings.proxy, settings.admin
+    yield judge("proxy", proxy.port, look(scene, proxy.host, proxy.port), pid, activated=_activated(scene))
+    yield judge("admin", admin.port, look(scene, admin.host, admin.port), pid)
 
 
-def judge(name: str, port: int, seen: Seen, daemon: int | None) -> Finding:
-    """Whether the right one is on *port*: *daemon*, its workers, or launchd for it."""
+def _activated(scene: Scene) -> bool:
+    """Whether a property list has launchd hold the public socket, also while the daemon is down."""
+    for place in scene.places.values():
+        with suppress(ValueError):  # another check tells of it
+            if "Sockets" in (installed(place.file(scene.label)) or {}):
+                return True
+    return False
+
+
+def judge(name: str, port: int, seen: Seen, daemon: int | None, *, activated: bool = False) -> Finding:
+    """Whether the right one is on *port*: *daemon*, its workers, or launchd for it, which only root can see there."""
     if not seen.answered:
         if daemon is None:
             return ok(f"port {port} is free for {name}.port", "nothing listens")
         return fail(f"nothing listens on port {port} ({name}.port)", f"the daemon runs as pid {daemon}", "see its log")
+    if daemon is None and activated and seen.pid in (None, 1):
+        return ok(
+            f"port {port} ({name}.port) is held by launchd, for the daemon", seen.who or "as its property list says"
+        )
     if daemon is None:
         remedy = f"end it, or choose another {name}.port"
         return fail(f"port {port} ({name}.port) is held by a stranger", seen.who or "nobody we may see", remedy)
