@@ -119,7 +119,10 @@ class Home:
     def _exposed(self, path: Path, found: os.stat_result, mode: int) -> list[Fault]:
         name = self.shown(path)
         if found.st_uid != os.geteuid():
-            return [Fault(name, f"belongs to user {found.st_uid}, not to us; run: chown {os.geteuid()} '{path}'")]
+            remedy = f"chown {os.geteuid()} '{path}'"
+            if os.geteuid() == 0 and self.folder.stat().st_uid != 0:  # giving root the home would lock its owner out
+                remedy = "the same command as that user, without sudo"
+            return [Fault(name, f"belongs to user {found.st_uid}, not to us; run: {remedy}")]
         if found.st_mode & 0o077:
             now = stat.S_IMODE(found.st_mode)
             return [Fault(name, f"is open to other users (mode {now:04o}); run: chmod {mode:o} '{path}'")]
@@ -167,6 +170,8 @@ class Home:
         return key
 
     def _make_key(self, path: Path) -> None:
+        if faults := self.writable_by_others():
+            raise ConfigError(faults)  # the key would be of use to us only
         draft = path.with_name(f".master.key.{entropy.token_hex(4)}")
         try:
             with open(draft, "x", opener=partial(os.open, mode=0o600)) as file:

@@ -284,6 +284,19 @@ def test_secrets_that_are_not_ours_are_refused(home, monkeypatch):
     assert faults(home)[-1:] == [f"s.env: belongs to user {owner}, not to us; run: chown {owner + 1} 'HOME/s.env'"]
 
 
+def test_root_is_not_advised_to_take_a_person_s_home_and_leaves_nothing_in_it(home, monkeypatch):
+    write(home, "supervisor.yaml", "proxy: {auth: master-key, env_file: s.env}\n")
+    write(home, "s.env", "SECRET=hunter2\n")
+    owner = os.getuid() or 4242
+    for path in (home.folder, *home.folder.iterdir()):
+        os.chown(path, owner, -1, follow_symlinks=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    wrong = f"belongs to user {owner}, not to us; run: the same command as that user, without sudo"
+
+    assert faults(home) == [f".: {wrong}", f"s.env: {wrong}"]
+    assert not home.path("master.key").exists()
+
+
 def test_a_secrets_file_that_is_missing_is_told(home):
     write(home, "supervisor.yaml", "proxy: {env_file: s.env}\n")
 
