@@ -1,5 +1,6 @@
 """The property list and launchctl's answers."""
 
+import json
 import os
 import plistlib
 import shutil
@@ -44,6 +45,16 @@ def test_the_template_is_what_the_writer_renders():
                   Path("/Users/you/ccproxy/supervisor.yaml"), parse(""))  # fmt: skip
 
     assert (ROOT / "launchd/com.visiquate.ccproxy.plist").read_bytes() == render(example)
+
+
+def test_ollama_s_daemon_runs_as_the_person_whose_models_it_serves():
+    text = (ROOT / "config/ollama/com.visiquate.ollama.plist").read_text()
+    filled = text.replace("/Users/you", "/Users/ann").replace(">you<", ">ann<")  # as docs/MACOS.md does with sed
+    keys = plistlib.loads(filled.encode())
+
+    assert (keys["UserName"], keys["EnvironmentVariables"]["HOME"]) == ("ann", "/Users/ann")
+    assert "you" not in json.dumps(keys)
+    assert (keys["RunAtLoad"], keys["KeepAlive"], keys["ProcessType"]) == (True, True, "Interactive")
 
 
 def test_every_key_that_matters_is_set(tmp_path):
