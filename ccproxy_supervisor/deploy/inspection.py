@@ -13,10 +13,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ccproxy_supervisor.deploy.bytecode import cached, stray
+
 #: setuptools' own, harmless, for as long as it is exactly this (https://github.com/pypa/setuptools, _distutils_hack).
 KNOWN_PTH = frozenset({"2638ce9e2500e572a5e0de7faed6661eb569d1b696fcba07b0dd223da5f5d224"})
-#: What the venv module itself puts into bin; no package may.
-SKELETON = re.compile(r"(python|𝜋thon)(3(\.\d+)?t?)?|[Aa]ctivate(\..+)?")
+#: What the venv module itself puts into bin; no package may. On macOS `Python` is `python`.
+SKELETON = re.compile(r"(python|𝜋thon)(3(\.\d+)?t?)?|activate(\..+)?", re.IGNORECASE)
+#: What an interpreter looks for beside itself, to learn where its modules are.
+BEARINGS = re.compile(r"pyvenv\.cfg|.+\._pth|pybuilddir\.txt", re.IGNORECASE)
 #: Where a package may have files besides its modules. Not the folder itself: pyvenv.cfg says what `python` is.
 SHARED = ("bin", "etc", "include", "share")
 
@@ -27,37 +31,25 @@ def inspect(environment: Path) -> list[str]:
     if len(sites) != 1:
         return [f"{environment.name} has {len(sites)} site-packages folders instead of one"]
     site = sites[0]
-    faults = list(_startup(site, environment))
+    faults = list(_startup(site))
     recorded: set[Path] = set()
     for package in sorted(site.glob("*.dist-info")):
         faults += _record(package, environment, recorded)
     return faults + list(_unrecorded(site, environment, recorded))
 
 
-def _startup(site: Path, environment: Path) -> Iterator[str]:
-    """Whatever the interpreter would run or add to its path when it starts."""
+def _startup(site: Path) -> Iterator[str]:
+    """Whatever the interpreter would run or add to its path when it starts.
+
+    A `.pth` that only adds folders is no better: they may hold a sitecustomize.
+    """
     for path in sorted(site.iterdir()):
         name = path.name
-        if name.endswith(".start"):  # PEP 829: callables that run at every start
-            yield f"{name} would run code at every start of the interpreter"
-        elif name.endswith(".pth"):
-            yield from _pth(path, environment)
+        known = name.endswith(".pth") and hashlib.sha256(path.read_bytes()).hexdigest() in KNOWN_PTH
+        if name.endswith((".pth", ".start")) and not known:  # .start: PEP 829
+            yield f"{name} would run code at every start of the interpreter, or let it find some elsewhere"
         elif name.partition(".")[0] in ("sitecustomize", "usercustomize"):
             yield f"{name} would run at every start of the interpreter"
-
-
-def _pth(path: Path, environment: Path) -> Iterator[str]:
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() in KNOWN_PTH:
-        return
-    for line in data.decode(errors="replace").splitlines():
-        if line.startswith(("import ", "import\t")):
-            yield f"{path.name} would run code at every start of the interpreter: {line[:60]}"
-            return
-        folder = line.strip()
-        inside = Path(os.path.normpath(path.parent / folder)).is_relative_to(environment)
-        if folder and not folder.startswith("#") and not inside:
-            yield f"{path.name} adds {folder[:60]} to the path, which is outside of the environment"
 
 
 def _record(package: Path, environment: Path, recorded: set[Path]) -> Iterator[str]:
@@ -74,9 +66,11 @@ def _record(package: Path, environment: Path, recorded: set[Path]) -> Iterator[s
         recorded.add(path)
         if not _allowed(path, site, environment):
             yield f"{name}: {written} is not a place for a package's file"
+        elif cached(path):
+            continue  # not a package's to bring: it is removed before any of it runs
         elif digest:
             yield from _digest(name, written, path, digest)
-        elif path != package / "RECORD" and not (path.suffix == ".pyc" and path.parent.name == "__pycache__"):
+        elif path != package / "RECORD":
             yield f"{name}: {written} has no hash in RECORD"
 
 
@@ -84,7 +78,9 @@ def _allowed(path: Path, site: Path, environment: Path) -> bool:
     if path.is_relative_to(site):
         return True
     parts = path.relative_to(environment).parts if path.is_relative_to(environment) else ()
-    return len(parts) > 1 and parts[0] in SHARED and not (parts[0] == "bin" and SKELETON.fullmatch(parts[1]))
+    if len(parts) < 2 or parts[0] not in SHARED:
+        return False
+    return parts[0] != "bin" or not (SKELETON.fullmatch(parts[1]) or BEARINGS.fullmatch(parts[1]))
 
 
 def _digest(name: str, written: str, path: Path, digest: str) -> Iterator[str]:
@@ -103,12 +99,14 @@ def _digest(name: str, written: str, path: Path, digest: str) -> Iterator[str]:
 
 
 def _unrecorded(site: Path, environment: Path, recorded: set[Path]) -> Iterator[str]:
-    """Files that no package owns; what Python compiled from an owned file is passed over."""
+    """Files that no package owns, and links; what Python compiled from an owned file is passed over."""
     for folder in (site, environment / "bin"):
-        for place, _, names in os.walk(folder):
-            for name in sorted(names):
-                path = Path(place, name)
-                compiled = path.suffix == ".pyc" and path.parent.name == "__pycache__"
-                ours = folder != site and path.parent == folder and SKELETON.fullmatch(name)
-                if path not in recorded and not compiled and not ours:
+        for place, folders, names in os.walk(folder):
+            for path in (Path(place, name) for name in sorted((*folders, *names))):
+                ours = path.parent == folder != site and SKELETON.fullmatch(path.name)
+                if path.is_symlink() and not ours:
+                    yield f"{path.relative_to(environment)} is a link, which no package brings"
+                elif path.name in folders or ours:
+                    continue
+                elif stray(path, recorded) if cached(path) else path not in recorded:
                     yield f"{path.relative_to(environment)} belongs to no package"

@@ -9,6 +9,7 @@ import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ccproxy_supervisor.deploy import bytecode
 from ccproxy_supervisor.deploy.environments import Environment, Environments
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.inspection import inspect
@@ -35,6 +36,7 @@ def install(environments: Environments, version: str, lock: str, fill: Fill, say
         fill(new.python, draft)
         say(f"LiteLLM {version}: inspecting what was installed")
         examine(new, version)
+        bytecode.compiled(new.path)
         _sync(draft)
         draft.rename(new.stamp)
     except OSError as error:
@@ -47,7 +49,11 @@ def install(environments: Environments, version: str, lock: str, fill: Fill, say
 
 
 def examine(environment: Environment, version: str) -> None:
-    """Refuse an environment that would run code at start, or whose files are not those its packages name."""
+    """Refuse an environment that would run code at start, or whose files are not those its packages name.
+
+    Its bytecode is removed: what is looked at are the sources, so they must be what runs.
+    """
+    bytecode.purge(environment.path)
     if faults := inspect(environment.path):
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         raise RefusedError(f"refused LiteLLM {version}: {'; '.join(faults[:3])}{more}; none of it was run")

@@ -49,7 +49,15 @@ def install(python: Path, lock: Path, progress: Progress, inherit: Sequence[int]
 
     *python* is started once, before there is anything of theirs for it to run.
     """
-    words = ("--python", str(python), "install", "--require-hashes", "--no-deps", "--no-warn-script-location")
+    words = (
+        "--python",
+        str(python),
+        "install",
+        "--require-hashes",
+        "--no-deps",
+        "--no-compile",
+        "--no-warn-script-location",
+    )
     _run((*words, "--requirement", str(lock)), "install LiteLLM", progress, inherit)
 
 

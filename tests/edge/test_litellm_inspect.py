@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import py_compile
 import re
+from py_compile import PycInvalidationMode
 
 import pytest
 
+from ccproxy_supervisor.deploy.bytecode import purge
 from ccproxy_supervisor.deploy.inspection import inspect
 from wheels import recorded, unpack
 
@@ -40,8 +43,10 @@ def test_a_clean_environment_has_no_faults(environment):
         ("litellm_init.pth", b"import os; os.system('true')\n", "litellm_init.pth would run code at every start"),
         ("quiet.pth", b"# harmless\nlib\nimport\tos\n", "quiet.pth would run code at every start"),
         ("distutils-precedence.pth", SETUPTOOLS + b"import os\n", "distutils-precedence.pth would run code"),
-        ("away.pth", b"/tmp/elsewhere\n", "away.pth adds /tmp/elsewhere to the path"),
-        ("up.pth", b"../../../../elsewhere\n", "which is outside of the environment"),
+        ("marked.pth", b"\xef\xbb\xbfimport os\n", "marked.pth would run code"),
+        ("away.pth", b"/tmp/elsewhere\n", "away.pth would run code"),
+        ("inside.pth", b"litellm/vendor\n", "inside.pth would run code"),
+        ("compiled.pth", b"litellm/__pycache__\n", "compiled.pth would run code"),
         ("hook.start", b"litellm.hook:main\n", "hook.start would run code at every start"),
         ("sitecustomize.py", b"", "sitecustomize.py would run at every start"),
         ("usercustomize.cpython-311-darwin.so", b"", "usercustomize.cpython-311-darwin.so would run at every start"),
@@ -57,13 +62,6 @@ def test_a_package_named_sitecustomize_is_found(environment):
     unpack(environment, "1.2.3", {"sitecustomize/__init__.py": b""})
 
     assert inspect(environment) == ["sitecustomize would run at every start of the interpreter"]
-
-
-@pytest.mark.parametrize("content", [b"litellm\n", b"# import os\n\n"])
-def test_a_path_file_that_stays_inside_and_runs_nothing_is_fine(environment, content):
-    unpack(environment, "1.2.3", {"more.pth": content})
-
-    assert inspect(environment) == []
 
 
 def test_the_path_file_of_setuptools_is_known_by_its_content(environment):
@@ -100,7 +98,10 @@ def test_a_changed_file_and_a_missing_one_are_found(environment):
         "../../../pyvenv.cfg",
         "../../../bin/python",
         "../../../bin/python3.13",
+        "../../../bin/PYTHON3",
         "../../../bin/activate.fish",
+        "../../../bin/pyvenv.cfg",
+        "../../../bin/python._pth",
         "../../../lib/other.py",
         "../../../../elsewhere",
         "/etc/passwd",
@@ -123,14 +124,45 @@ def test_scripts_and_shared_data_are_fine(environment):
     assert inspect(environment) == []
 
 
+def compiled(site, name, mode=PycInvalidationMode.TIMESTAMP):
+    source = site / "litellm" / "__init__.py"
+    py_compile.compile(str(source), str(site / "litellm" / name), invalidation_mode=mode)
+
+
 def test_what_python_compiled_is_fine_and_what_hides_as_that_is_not(environment):
     site = unpack(environment, "1.2.3")
-    (site / "litellm" / "__pycache__").mkdir()
-    (site / "litellm" / "__pycache__" / "__init__.cpython-311.pyc").write_bytes(b"")
-    (site / "litellm" / "hidden.pyc").write_bytes(b"")
+    compiled(site, "__pycache__/__init__.cpython-311.pyc")
+    compiled(site, "__pycache__/__init__.cpython-311.opt-1.pyc", PycInvalidationMode.CHECKED_HASH)
+    compiled(site, "__pycache__/__init__.cpython-313.pyc", PycInvalidationMode.UNCHECKED_HASH)
+    compiled(site, "__pycache__/sitecustomize.pyc")
+    compiled(site, "hidden.pyc")
 
-    assert [fault.partition("site-packages/")[2] for fault in inspect(environment)] == [
-        "litellm/hidden.pyc belongs to no package"
+    assert sorted(fault.partition("site-packages/")[2] for fault in inspect(environment)) == [
+        "litellm/__pycache__/__init__.cpython-313.pyc belongs to no package",
+        "litellm/__pycache__/sitecustomize.pyc belongs to no package",
+        "litellm/hidden.pyc belongs to no package",
+    ]
+
+
+def test_bytecode_that_a_package_brings_is_removed_and_not_held_against_it(environment):
+    path = "litellm/__pycache__/__init__.cpython-311.pyc"
+    site = unpack(environment, "1.2.3", {path: b"anything", "litellm/__PYCACHE__/x.pyc": b"on macOS the same folder"})
+
+    purge(environment)
+
+    assert not list(environment.rglob("*.pyc"))
+    assert (site / "litellm" / "__init__.py").exists()
+    assert inspect(environment) == []
+
+
+@pytest.mark.parametrize("at", ["lib/python3/site-packages/litellm/extra", "bin/litellm"])
+def test_links_are_found_whatever_they_lead_to(environment, tmp_path, at):
+    site = unpack(environment, "1.2.3")
+    link = site / "litellm" / "extra" if at.startswith("lib") else environment / at
+    link.symlink_to(tmp_path)
+
+    assert [re.sub(r"python3\.\d+", "python3", fault) for fault in inspect(environment)] == [
+        f"{at} is a link, which no package brings"
     ]
 
 

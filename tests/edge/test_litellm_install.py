@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
+import marshal
 import os
 import signal
 import subprocess
@@ -61,6 +63,27 @@ def test_an_installation_is_complete_inspected_and_keeps_its_lock(environments):
         f"LiteLLM 1.2.3: installing 1 packages into {new.path}",
         "LiteLLM 1.2.3: inspecting what was installed",
     ]
+
+
+def test_what_runs_is_compiled_by_us_from_what_was_looked_at(environments):
+    brought = {"litellm/__pycache__/__init__.cpython-39.pyc": b"", "litellm/broken.py": b"for some = other Python\n"}
+
+    new = installed(environments, more=brought)
+
+    (package,) = new.path.glob("lib/*/site-packages/litellm")
+    cache = importlib.util.cache_from_source(str(package / "__init__.py"))
+    assert os.listdir(package / "__pycache__") == [os.path.basename(cache)]
+
+
+def test_bytecode_is_made_anew_before_an_environment_is_used_again(environments):
+    new = installed(environments)
+    (cache,) = new.path.glob("lib/*/site-packages/litellm/__pycache__/__init__.*")
+    header = cache.read_bytes()[:16]  # as Python wrote it: nothing tells it from what the source says
+    cache.write_bytes(header + marshal.dumps(compile("import antigravity", "", "exec")))
+
+    litellm.examine(new, "1.2.3")
+
+    assert not cache.exists()
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), InstallError("no network")])
