@@ -1,7 +1,6 @@
 """Whether the daemon runs, who holds its ports, and what launchd makes of the service."""
 
 import dataclasses
-import getpass
 import os
 import socket
 import time
@@ -11,7 +10,7 @@ import pytest
 import fake_launchctl
 from ccproxy_supervisor.deploy.doctor import ports, service
 from ccproxy_supervisor.deploy.doctor.finding import Level
-from ccproxy_supervisor.deploy.launchctl import Loaded
+from ccproxy_supervisor.deploy.launchctl import Launchctl, Loaded
 from ccproxy_supervisor.deploy.launchd import LABEL as USUAL
 from ccproxy_supervisor.deploy.launchd import Job, plist
 from ccproxy_supervisor.deploy.program import run
@@ -145,6 +144,43 @@ def test_an_edited_property_list_is_shown_key_by_key(stage, launchd):
     assert found[1].title == "the service is installed but launchd has not loaded it"
 
 
+def test_a_service_whose_person_is_not_logged_in_is_not_to_be_installed_again(stage, launchd):
+    stage.installed()
+    (launchd / "nobody-logged-in").touch()
+    [*_, finding] = service.service(stage.scene)
+
+    assert (finding.level, finding.title) == (Level.FAIL, "the service waits for its person to log in")
+    assert "install with --daemon" in finding.evidence
+
+
+@pytest.mark.parametrize("status", [112, 125])
+def test_launchctl_s_words_for_nobody_there_are_known(stage, status):
+    stage.program("launchctl", "Could not find domain", status)
+    control = Launchctl(run, "gui/501", LABEL)
+
+    assert control.loaded() is None
+    assert control.nobody_there()
+    assert "nobody is logged in" in control.bootstrap(stage.folder)[1]
+
+
+def test_a_property_list_of_somebody_else_is_found(stage, launchd, monkeypatch):
+    owner = os.getuid() or 4242
+    os.chown(stage.installed(), owner, -1)
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+
+    assert (Level.FAIL, "the property list is somebody else's: launchd refuses it") in stage.found(service.service)
+
+
+def test_a_fault_of_another_file_does_not_hide_the_service(stage, launchd):
+    bootstrapped(stage, ExitTimeOut=20)
+    scene = stage.scene
+    del scene.__dict__["plan"]  # config.yaml is not there
+    titles = [finding.title for finding in service.service(scene)]
+
+    assert "launchd would kill a stop that is within its budget" in titles
+    assert "launchd still works by an older property list" in titles
+
+
 def test_an_exit_timeout_below_the_stop_budget_is_wrong_on_disk_and_in_launchd(stage, launchd):
     bootstrapped(stage, ExitTimeOut=20)
     titles = [title for level, title in stage.found(service.service) if level is Level.FAIL]
@@ -190,12 +226,11 @@ def test_a_service_that_runs_again_is_asked_how_it_ended_before(stage, launchd, 
 
 
 def test_the_way_back_is_the_way_the_service_was_installed(stage, launchd):
-    stage.installed("daemon", UserName=getpass.getuser(), Sockets={}, KeepAlive=False)
+    stage.installed("daemon", UserName="root", Sockets={}, KeepAlive=False)
     [remedy] = {finding.remedy for finding in service.service(stage.scene)}
 
     home = f"--config {stage.folder}/supervisor.yaml"
-    who = f"--user {getpass.getuser()}"
-    assert remedy == f"sudo ccproxy-supervisor install --daemon --label {LABEL} {home} {who} --socket"
+    assert remedy == f"sudo ccproxy-supervisor install --daemon --label {LABEL} {home} --user root --socket"
 
 
 def test_a_usual_home_and_label_need_no_words(stage, launchd):
