@@ -2,7 +2,7 @@
 """A launchctl and the launchd behind it, for one folder of state ($FAKE_LAUNCHD): enough of macOS to install a service.
 
 What it imitates, as documented and as measured:
-bootstrap refuses a loaded label and a writable property list with 5; bootout of an unknown label is 3, everything else
+bootstrap refuses a loaded label and a writable property list with 5, and 125 where nobody is logged in; bootout of an unknown label is 3, everything else
 113; bootout comes back at once, SIGTERM goes to the main process only, SIGKILL after ExitTimeOut (5 s unless said);
 when the main process is gone its process group gets one SIGTERM; KeepAlive restarts after any exit, but not sooner
 than ThrottleInterval whole seconds (10 unless said) after the last start; 78 when the program, the working directory
@@ -98,6 +98,8 @@ def bootout(target: str) -> int:
 
 def show(target: str) -> int:
     domain, _, label = target.rpartition("/")
+    if domain.startswith("gui/") and (STATE / "nobody-logged-in").exists():
+        return fail(125, "Bad request.\nCould not print domain: 125: Domain does not support specified action")
     state = state_of(label)
     if state is None:
         return fail(113, f'Bad request.\nCould not find service "{label}" in domain for {domain}')

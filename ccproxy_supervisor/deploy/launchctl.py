@@ -9,15 +9,19 @@ from pathlib import Path
 from ccproxy_supervisor.deploy.program import LATE, Run
 
 UNKNOWN = (3, 113)  # no such service: bootout, and everybody else
+NO_DOMAIN = (112, 125)  # a person's domain exists only while that person is logged in at the screen
 BUSY = (5, 36, 37, LATE)  # the old one is not gone yet (5 also stands for much else)
+
+NOBODY = "nobody is logged in at this Mac's screen: log in there once, or install with --daemon"
 
 MEANINGS = {
     3: "no such service is loaded",
     5: "launchd refuses it: it is still loaded, or its property list is not acceptable",
     36: "the old one is still being stopped",
     37: "the old one is still being stopped",
+    112: NOBODY,
     113: "no such service is loaded",
-    125: "nobody is logged in at this Mac's screen: log in there once, or install with --daemon",
+    125: NOBODY,
 }
 
 
@@ -53,6 +57,10 @@ class Launchctl:
         """Return the service's state; `None` when launchd does not know it. No answer in time is not a no."""
         ran = self._run("launchctl", "print", self.target)
         return parse(ran.out) if ran.status in (0, LATE) else None
+
+    def nobody_there(self) -> bool:
+        """Whether the service is not loaded because its person is not logged in."""
+        return self._run("launchctl", "print", self.target).status in NO_DOMAIN
 
     def enable(self) -> None:
         """Lift what an earlier `launchctl disable` left: it outlives the property list."""

@@ -150,7 +150,7 @@ def test_a_service_whose_person_is_not_logged_in_is_not_to_be_installed_again(st
     [*_, finding] = service.service(stage.scene)
 
     assert (finding.level, finding.title) == (Level.FAIL, "the service waits for its person to log in")
-    assert "install with --daemon" in finding.evidence
+    assert "install with --daemon" in finding.remedy
 
 
 @pytest.mark.parametrize("status", [112, 125])

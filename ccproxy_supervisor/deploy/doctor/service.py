@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from typing import Any
 
-from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, ok, skip, warn
-from ccproxy_supervisor.deploy.launchctl import Launchctl, Loaded
+from ccproxy_supervisor.deploy.launchctl import NOBODY, Launchctl, Loaded
 from ccproxy_supervisor.deploy.launchd import Job, Place, command, exit_timeout_fault, installed, plist
 from ccproxy_supervisor.deploy.service import ServiceError, ending, owner
 from ccproxy_supervisor.edge.home import locate
@@ -49,18 +49,21 @@ def _one(scene: Scene, place: Place, *, daemon: bool) -> Iterator[Finding]:
         yield fail("the property list cannot be read", str(error), _again(scene, {}, daemon=daemon))
         return
     again = _again(scene, keys, daemon=daemon)
-    if file.stat().st_mode & 0o022:
-        mode = f"{file}: mode {stat.S_IMODE(file.stat().st_mode):04o}"
+    found = file.stat()
+    if found.st_mode & 0o022:
+        mode = f"{file}: mode {stat.S_IMODE(found.st_mode):04o}"
         yield fail("the property list can be written by others: launchd refuses it", mode, f"chmod 644 {file}")
+    if found.st_uid not in ((0,) if daemon else (0, os.getuid())):
+        yield fail("the property list is somebody else's: launchd refuses it", f"{file}: user {found.st_uid}", again)
     yield from _content(scene, keys, again, str(file))
     yield from _state(scene, place, again)
 
 
 def _content(scene: Scene, keys: dict[str, Any], again: str, file: str) -> Iterator[Finding]:
-    if isinstance(scene.plan, ConfigError):
+    settings = scene.written
+    if settings is None:
         yield skip("the property list against the settings", "the settings cannot be used")
         return
-    settings = scene.plan.settings
     fault = exit_timeout_fault(keys, settings)
     if fault:
         yield fail("launchd would kill a stop that is within its budget", fault, again)
@@ -86,7 +89,9 @@ def _content(scene: Scene, keys: dict[str, Any], again: str, file: str) -> Itera
 def _state(scene: Scene, place: Place, again: str) -> Iterator[Finding]:
     control = Launchctl(scene.run, place.domain, scene.label)
     loaded = control.loaded()
-    if loaded is None:
+    if loaded is None and control.nobody_there():
+        yield fail("the service waits for its person to log in", control.target, NOBODY)
+    elif loaded is None:
         yield fail("the service is installed but launchd has not loaded it", control.target, again)
     elif loaded.fell:
         yield fail("launchd cannot keep the service running", _runs(loaded), "mend that, then wait")
@@ -96,8 +101,8 @@ def _state(scene: Scene, place: Place, again: str) -> Iterator[Finding]:
         yield warn("launchd had to start the service often", _runs(loaded), "ccproxy-supervisor why")
     else:
         yield ok(f"launchd runs the service ({loaded.state or 'state unknown'})", f"{control.target}, {_runs(loaded)}")
-    if loaded and loaded.exit_timeout is not None and not isinstance(scene.plan, ConfigError):
-        fault = exit_timeout_fault({"ExitTimeOut": loaded.exit_timeout}, scene.plan.settings)
+    if loaded and loaded.exit_timeout is not None and scene.written:
+        fault = exit_timeout_fault({"ExitTimeOut": loaded.exit_timeout}, scene.written)
         if fault:
             yield fail("launchd still works by an older property list", fault, again)
 
