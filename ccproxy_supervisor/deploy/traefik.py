@@ -22,7 +22,7 @@ PATHS = (
     "(?:/v1)?/chat/completions",
     "(?:/v1)?/completions",
     "(?:/v1)?/embeddings",
-    "(?:/v1)?/responses",
+    "(?:/v1)?/responses(?:/[A-Za-z0-9_=-]+(?:/cancel|/input_items)?)?",  # LiteLLM makes its ids with base64
     "(?:/v1)?/models",
     "(?:/v1)?/models/[A-Za-z0-9._:@-]+",
 )
@@ -101,6 +101,7 @@ def document(settings: Settings, ledger: Ledger, key: str | None) -> dict[str, A
         router["entryPoints"] = list(ledger.entry_points)
     peer = ledger.get(PEER)
     here, there = _credentials(key), _credentials(peer.secret if peer else key)
+    own = {"ccproxy-local-credentials": _headers(here), "ccproxy-local-retry": {"retry": _retry(False)}}
     local = {"servers": [{"url": f"http://{authority(settings.proxy.host, settings.proxy.port)}"}]}
     admin = {"servers": [{"url": f"http://{authority(settings.admin.host, settings.admin.port)}"}]}
     front = balancer(settings.fleet, there) if settings.fleet else local
@@ -110,8 +111,8 @@ def document(settings: Settings, ledger: Ledger, key: str | None) -> dict[str, A
         "routers": routers,
         "middlewares": {
             "ccproxy-credentials": _headers(there if settings.fleet else here),
-            **({"ccproxy-local-credentials": _headers(here)} if peer else {}),
             "ccproxy-retry": {"retry": _retry(bool(settings.fleet))},
+            **(own if peer else {}),
             "ccproxy-challenge": {"headers": {"customResponseHeaders": {"WWW-Authenticate": "Bearer"}}},
             "ccproxy-deny": {"ipAllowList": {"sourceRange": ["255.255.255.255/32"], "rejectStatusCode": 401}},
         },
@@ -131,7 +132,7 @@ def _member(token: Token) -> dict[str, Any]:
     served = f"{_path(*PATHS, '/health/liveliness')} && {_holds(token)}"
     watched = f"{_path('/metrics')} && {_holds(token)}"
     return {
-        "fleet": _router(served, "ccproxy-local", "ccproxy-local-credentials", "ccproxy-retry"),
+        "fleet": _router(served, "ccproxy-local", "ccproxy-local-credentials", "ccproxy-local-retry"),
         "fleet-metrics": _router(watched, "ccproxy-admin"),
     }
 
@@ -165,7 +166,8 @@ def _headers(credentials: dict[str, str]) -> dict[str, Any]:
 def _retry(several: bool) -> dict[str, Any]:
     """Repeat only what never reached a server: no `status`, no `retryNonIdempotentMethod`.
 
-    With several hosts, for longer than it takes to notice that one is gone; with one, so that a dead one is told at once.
+    With several hosts, for longer than it takes to notice that one is gone; with one, so that a dead one is told at once:
+    to clients, and to the health check of another front door.
     """
     return {"attempts": 8, "initialInterval": "200ms"} if several else {"attempts": 3, "initialInterval": "50ms"}
 

@@ -1,4 +1,8 @@
 import json
+import re
+from pathlib import Path
+
+import yaml
 
 from ccproxy_supervisor.core.settings import Settings, parse
 from ccproxy_supervisor.deploy.fleet import targets
@@ -7,6 +11,7 @@ from ccproxy_supervisor.deploy.traefik import document
 
 NOW, SECRET = "2026-11-23T08:00:00Z", "f" * 43
 CLIENT = Ledger().add("alice", NOW)
+PAGE = Path(__file__).parents[2] / "docs" / "TRAEFIK.md"
 SETTINGS = parse("fleet: [{host: mini-a}, {host: 10.9.0.2, port: 8081, admin_port: 9082}, {host: 'fd00::3'}]")
 
 
@@ -26,12 +31,27 @@ def test_requests_are_spread_over_every_member_that_is_well():
     assert not {"sticky", "strategy", "passiveHealthCheck"} & set(told)
 
 
+def seconds(duration: str) -> float:
+    return float(duration[:-2]) / 1000 if duration.endswith("ms") else float(duration[:-1])
+
+
+def shortest(retry: dict) -> float:
+    return (retry["attempts"] - 1) * 0.5 * seconds(retry["initialInterval"])  # each wait is drawn from half upwards
+
+
 def test_a_lost_member_is_retried_elsewhere_for_longer_than_it_takes_to_notice():
     retry = document(SETTINGS, CLIENT, None)["middlewares"]["ccproxy-retry"]["retry"]
-    check = front(document(SETTINGS, CLIENT, None))["healthCheck"]
 
-    shortest = 0.5 * float(retry["initialInterval"].removesuffix("ms")) / 1000  # each wait is drawn from half upwards
-    assert (retry["attempts"] - 1) * shortest >= 0.3 * float(check["interval"].removesuffix("s"))
+    assert shortest(retry) >= seconds(front(document(SETTINGS, CLIENT, None))["healthCheck"]["interval"])
+    assert "status" not in retry
+
+
+def test_a_member_without_its_daemon_says_so_before_it_is_asked_again():
+    told = document(SETTINGS, CLIENT.add("fleet", NOW, SECRET), None)
+
+    used = [told["middlewares"][name].get("retry") for name in told["routers"]["fleet"]["middlewares"]]
+    (retry,) = filter(None, used)
+    assert 4 * shortest(retry) < seconds(front(told)["healthCheck"]["interval"])
     assert "status" not in retry
 
 
@@ -81,3 +101,18 @@ def test_prometheus_is_told_of_every_member():
 
 def test_prometheus_is_told_of_this_host_when_there_is_no_other():
     assert json.loads(targets(Settings())) == [{"targets": ["127.0.0.1:8082"], "labels": {"host": "127.0.0.1"}}]
+
+
+def test_members_of_the_page_about_traefik_are_not_where_it_speaks_tls():
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)]
+    secure = {
+        point["address"].rpartition(":")[2]
+        for block in blocks
+        for point in block.get("entryPoints", {}).values()
+        if "tls" in point.get("http", {})
+    }
+
+    (fleet,) = [parse(yaml.safe_dump(block)).fleet for block in blocks if "fleet" in block]
+
+    assert secure
+    assert not secure & {str(member.port) for member in fleet}  # a balancer speaks plain HTTP to them
