@@ -93,6 +93,17 @@ def test_the_key_a_client_sends_on_the_side_does_not_count(front, alice):
     assert front.get("/v1/models", **bearer(alice), **wrong)[0] == 200
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/models/echo", "/v1/responses/resp_bGl0ZWxsbQ==", "/v1/responses/resp_bGl0ZWxsbQ==/input_items"]
+)
+def test_one_thing_can_be_asked_for_by_its_name(front, alice, path):
+    """No upstream here keeps responses, so LiteLLM's answer is an error, but it is LiteLLM's."""
+    status, body = front.get(path, **bearer(alice))
+
+    assert status != 401, body
+    until(lambda: any(line.get("RequestPath") == path and line.get("ServiceURL") for line in front.access_log()), 5)
+
+
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
 def test_a_stream_arrives_word_by_word(front, alice, leash, path):
     """The upstream says the next word only when the last one has arrived at the client."""
