@@ -31,7 +31,7 @@ class Pool:
         self._tasks, self._ports = tasks, ports
         self._admitted: set[Seat] = set()  # the seats, and newcomers that have not taken one yet
         self._handing_over: Slot | None = None
-        self._rolling = False
+        self._rolling = self._emptying = False
         self._outgrowing: CancelScope | None = None
 
     @property
@@ -105,17 +105,20 @@ class Pool:
     async def tend(self) -> None:
         """Give every slot without a serving worker a warm one; replace what has outgrown its limits."""
         async with create_task_group() as tasks:
-            while True:
+            while not self._emptying:
                 for seat in list(self.seats):
                     self._promote(seat)
-                stale = next((seat for seat in self.seats if seat.worker.outgrown), None)
+                stale = next(((seat, limit) for seat in self.seats if (limit := seat.worker.outgrown)), None)
                 if stale and not self._rolling and self._outgrowing is None:
                     self._outgrowing = CancelScope()
-                    tasks.start_soon(self._outgrow, stale, self._outgrowing)
+                    tasks.start_soon(self._outgrow, *stale, self._outgrowing)
                 await self.bell.rung()
 
     async def empty(self) -> None:
-        """Drain everybody; return when the last one is reaped."""
+        """Drain everybody, for good; return when the last one is reaped."""
+        self._emptying = True
+        if self._outgrowing:
+            self._outgrowing.cancel()
         for seat in list(self._admitted):
             seat.retire(Cause.STOP, self.bell)
         await self.bell.until(lambda: not self.workers)
@@ -157,41 +160,39 @@ class Pool:
         try:
             await self.bell.until(lambda: new.settled)
             if new.warm and old in self.seats:
-                with CancelScope(shield=True):  # bounded by the activation's own timeout
-                    await self._hand_over(old, new)
+                await self._hand_over(old, new)
             if new not in self.seats:
                 new.retire(cause, self.bell)
                 return await self._reason(first)
         finally:
-            if new not in self.seats:
-                new.retire(cause, self.bell)
-        old.retire(cause, self.bell)
+            (old if new in self.seats else new).retire(cause, self.bell)
         leaving = old.worker  # one drains at a time: each costs its memory until it is gone
         await self.bell.until(lambda: leaving not in self.workers)
         return None
 
     async def _hand_over(self, old: Seat, new: Seat) -> None:
-        """Give *new* the seat of *old*, and take it back should its worker die of it."""
+        """Give *new* the seat of *old*, and take it back unless it comes to serve."""
         self._exchange(old, new)
         if new.slot is None:
             return
         self._handing_over = new.slot
         new.activate()
-        await self.bell.until(lambda: new.serving or new.failed)
-        if new.failed:
-            self._exchange(new, old)
-        self._handing_over = None
-        self.bell.ring()
+        try:
+            await self.bell.until(lambda: new.serving or new.failed or new.retired is not None)
+        finally:
+            if not new.serving:
+                self._exchange(new, old)
+            self._handing_over = None
+            self.bell.ring()
 
     def _exchange(self, old: Seat, new: Seat) -> None:
         self.seats[self.seats.index(old)] = new
         new.slot, old.slot = old.slot, None
 
-    async def _outgrow(self, seat: Seat, scope: CancelScope) -> None:
+    async def _outgrow(self, seat: Seat, limit: Cause, scope: CancelScope) -> None:
         try:
             with scope:
-                assert seat.worker.outgrown is not None
-                if reason := await self._replace(seat, seat.plan, seat.generation, seat.worker.outgrown):
+                if reason := await self._replace(seat, seat.plan, seat.generation, limit):
                     self._ports.journal(Note("replacement.failed", "error", {"reason": reason}))
                     await sleep(seat.plan.settings.restart.longest_delay)
         finally:

@@ -46,8 +46,8 @@ class Seat:
 
     @property
     def settled(self) -> bool:
-        """Proven once, or known to have failed."""
-        return self.failed or self.warm or self.serving
+        """Proven once, known to have failed, or given up."""
+        return self.failed or self.retired is not None or self.warm or self.serving
 
     def adopt(self, plan: Plan) -> None:
         """Take over what a running worker need not be replaced for."""

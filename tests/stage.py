@@ -45,8 +45,8 @@ async def curtain() -> AsyncIterator[anyio.abc.TaskGroup]:
 
 
 class FakeChild:
-    """One life by its script: ready_at, lives, status, sick_at, sick_until, deaf (to SIGTERM), mute (never accepts),
-    stream (seconds a drain takes), memory."""
+    """One life by its script: ready_at, lives, status, sick_at, sick_until, deaf (to SIGTERM), mute (never accepts), slow (to
+    accept), stream (seconds a drain takes), memory."""
 
     def __init__(self, number: int, script: dict[str, Any]) -> None:
         self.number, self.pid, self.script, self.born = number, 1000 + number, script, anyio.current_time()
@@ -76,7 +76,7 @@ class FakeChild:
     async def activate(self) -> None:
         if self.script.get("mute"):
             await anyio.sleep_forever()
-        await anyio.lowlevel.checkpoint()
+        await anyio.sleep(self.script.get("slow", 0))
         self.active = True
 
     def drain(self, seconds: float) -> None:

@@ -225,3 +225,37 @@ async def test_nobody_serving_for_longer_than_hold_is_answered_by_the_supervisor
     await play(stage, 300)
 
     assert stage.answering[:4] == [(15, "on"), (20.1, "off"), (166, "on"), (183.1, "off")]
+
+
+@pytest.mark.parametrize("moment", [0.15, 0.4, 0.7, 5])
+async def test_stop_during_a_limit_replacement_leaves_nobody_behind(stage, moment):
+    stage.lives = {1: {"memory": 3000, "stream": 10}, 2: {"slow": 0.5}}
+
+    await play(stage, moment, patched(plan_of(), "proxy", max_memory=2000))
+
+    assert stage.now == pytest.approx(10.7 if moment > 0.7 else moment + 10)
+    assert "replacement.failed" not in [what for _, what in stage.diary]
+
+
+async def test_two_outgrown_workers_are_not_replaced_after_a_stop(stage):
+    stage.lives = {1: {"stream": 20}, 2: {"stream": 25}}
+
+    await play(stage, 55, patched(plan_of(2), "proxy", max_age=50))
+
+    assert len(stage.children) == 3
+    assert stage.now == 80
+
+
+@pytest.mark.parametrize("_attempt", range(10))  # the order in which tasks wake is drawn
+async def test_a_worker_that_shrinks_before_its_replacement_begins_crashes_nobody(stage, _attempt):
+    stage.lives[1] = {"memory": 3000}
+
+    async def shrink(supervisor):
+        (worker,) = supervisor.pool.workers
+        await supervisor.pool.bell.until(lambda: worker.outgrown is not None)
+        worker.outgrown = None
+        await anyio.sleep(10)
+
+    await play(stage, 0.05, patched(plan_of(), "proxy", max_memory=2000), shrink)
+
+    assert stage.now == 10.1
