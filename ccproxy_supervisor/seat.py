@@ -74,7 +74,7 @@ class Seat:
                 return
             self.failed = True
             lose(worker)
-            delay, self.record = backoff(self.plan.settings.restart, self.record, worker.uptime, draw())
+            delay, self.record = backoff(self.plan.settings.restart, self.record, worker.well, draw())
             if self.slot:
                 self.slot.record = self.record
             number = self.slot.number if self.slot else None

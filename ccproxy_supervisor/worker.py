@@ -61,6 +61,7 @@ class Worker:
         self._retired: Cause | None = None
         self._ports, self._bell = ports, bell
         self.born = self._moved = current_time()
+        self._proven: float | None = None
 
     @property
     def warm(self) -> bool:
@@ -79,6 +80,11 @@ class Worker:
     @property
     def uptime(self) -> float:
         return current_time() - self.born
+
+    @property
+    def well(self) -> float:
+        """Seconds since it was proven; 0 if it never was."""
+        return 0.0 if self._proven is None else current_time() - self._proven
 
     def activate(self, slot: int) -> None:
         self.slot, self.asked = slot, True
@@ -135,6 +141,7 @@ class Worker:
             await self._end(child, Cause.START_TIMEOUT)
         if self.state is not State.STARTING:
             return  # being ended already
+        self._proven = current_time()
         self._enter(State.STANDBY)
         async with create_task_group() as tasks:
             tasks.start_soon(self._serve_when_asked, child)

@@ -31,17 +31,19 @@ class Record:
     delay: float = 0.0
 
 
-def backoff(policy: Backoff, record: Record, uptime: float, draw: float) -> tuple[float, Record]:
+def backoff(policy: Backoff, record: Record, well: float, draw: float) -> tuple[float, Record]:
     """Return how long to wait before the next worker, and the record that follows.
 
-    A life of at least `stable_after` clears the record. The delay is the last one times `factor`, never
-    `factor ** failures`: that overflows after a night of failing. *draw* in [0, 1) adds up to `jitter` of the delay.
+    A worker that was *well* for at least `stable_after` clears the record. The delay is the last one times `factor`,
+    never `factor ** failures`: that overflows after a night of failing. *draw* in [0, 1) makes it longer or shorter by
+    up to `jitter` of it.
     """
-    if uptime >= policy.stable_after:
+    if well >= policy.stable_after:
         record = Record()
     delay = record.delay * policy.factor if record.failures else policy.first_delay
     delay = min(delay, policy.longest_delay)
-    return delay * (1 + policy.jitter * draw), Record(record.failures + 1, delay)
+    jittered = delay * (1 + policy.jitter * (2 * draw - 1))
+    return min(jittered, policy.longest_delay), Record(record.failures + 1, delay)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,24 +9,27 @@ P = SimpleNamespace(first_delay=1.0, factor=2.0, longest_delay=30.0, jitter=0.5,
 
 
 @pytest.mark.parametrize(
-    ("before", "uptime", "draw", "delay", "after"),
+    ("before", "well", "draw", "delay", "after"),
     [
-        (Record(), 1, 0.0, 1, Record(1, 1)),
-        (Record(), 1, 0.999, 1.4995, Record(1, 1)),
-        (Record(3, 4), 1, 0.0, 8, Record(4, 8)),
-        (Record(4, 16), 1, 0.0, 30, Record(5, 30)),
-        (Record(99, 30), 59.9, 0.0, 30, Record(100, 30)),
-        (Record(99, 30), 60, 0.0, 1, Record(1, 1)),
+        (Record(), 1, 0.5, 1, Record(1, 1)),
+        (Record(), 1, 0.0, 0.5, Record(1, 1)),
+        (Record(), 1, 0.999, 1.499, Record(1, 1)),
+        (Record(3, 4), 1, 0.5, 8, Record(4, 8)),
+        (Record(4, 16), 1, 0.5, 30, Record(5, 30)),
+        (Record(4, 16), 1, 0.999, 30, Record(5, 30)),
+        (Record(4, 16), 1, 0.0, 15, Record(5, 30)),
+        (Record(99, 30), 59.9, 0.5, 30, Record(100, 30)),
+        (Record(99, 30), 60, 0.5, 1, Record(1, 1)),
     ],
 )
-def test_backoff(before, uptime, draw, delay, after):
-    assert backoff(P, before, uptime, draw) == (delay, after)
+def test_backoff(before, well, draw, delay, after):
+    assert backoff(P, before, well, draw) == (delay, after)
 
 
 def test_a_year_of_failing_does_not_overflow():
     policy, record = SimpleNamespace(**{**vars(P), "factor": 1e9}), Record()
     for _ in range(10_000):
-        delay, record = backoff(policy, record, 0.0, 0.0)
+        delay, record = backoff(policy, record, 0.0, 0.5)
     assert delay == 30.0
 
 

@@ -99,6 +99,22 @@ async def test_never_ready_ends_with_start_timeout(stage):
     assert {(60, "1 draining"), (60, "1 gone start_timeout"), (61, "2 starting")} <= set(stage.diary)
 
 
+async def test_a_worker_that_is_never_ready_is_not_taken_for_a_stable_one(stage):
+    stage.lives = {number: {"ready_at": 1e9} for number in range(1, 20)}
+
+    await play(stage, 600)
+
+    assert [e.delay for e in stage.events if isinstance(e, Transition) and e.delay][:5] == [1, 2, 4, 8, 8]
+
+
+async def test_a_standby_that_was_well_for_long_is_forgiven(stage):
+    stage.lives = {2: {"lives": 1}, 3: {"lives": 61}, 4: {"lives": 61}}
+
+    await play(stage, 200, plan_of(1, 1))
+
+    assert [e.delay for e in stage.events if isinstance(e, Transition) and e.delay] == [1, 1, 1]
+
+
 async def test_a_worker_that_answers_badly_from_the_start_never_becomes_ready(stage):
     stage.lives[1] = {"sick_at": 0}
 
