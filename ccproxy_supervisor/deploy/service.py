@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.deploy.last_lines import last_lines
-from ccproxy_supervisor.deploy.launchctl import BUSY, Launchctl, Loaded
+from ccproxy_supervisor.deploy.launchctl import BUSY, NOBODY, Launchctl, Loaded
 from ccproxy_supervisor.deploy.launchd import (
     Job,
     Owner,
@@ -128,6 +128,8 @@ def install(job: Job, place: Place, hands: Hands) -> None:
     refuse_unusable(job, hands)
     if control.loaded() is None:
         refuse_another(job, hands)
+        if control.nobody_there():
+            raise ServiceError(f"cannot start {control.target}: {NOBODY}")
     for path in (job.home, Path(job.python).parent):
         if why := out_of_reach(path, Path(job.owner.home) if job.owner else Path.home()):
             hands.say(f"warning: {path} is {why}; if it does not start, move it")
