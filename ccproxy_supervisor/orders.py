@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -31,7 +30,9 @@ class Place(Protocol):
     def why(self) -> str: ...
     @property
     def generation(self) -> int: ...
-    def read(self) -> Plan: ...
+    def read(self, python: str | None = None) -> Plan:
+        """Read what is on disk; *python* stands in for the interpreter that the settings name."""
+
     def adopt(self, plan: Plan) -> None: ...
     def give_up(self) -> None:
         """Stop waiting for the public socket."""
@@ -101,9 +102,7 @@ class Orders:
         place = self._place
         if place.supervisor is None:
             return f"waiting for the public socket: {place.why}"
-        plan = place.read()
-        birth = replace(plan.birth, python=python, digest=f"canary {python}")
-        return await place.supervisor.canary(replace(plan, birth=birth), partial(self._asking.complete, model))
+        return await place.supervisor.canary(place.read(python), partial(self._asking.complete, model))
 
     def stop(self, by: str) -> None:
         if self._place.supervisor:

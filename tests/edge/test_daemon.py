@@ -338,6 +338,13 @@ def test_a_canary_is_proven_beside_the_serving_worker(daemon):
     assert daemon.pids() == before
 
 
+def test_a_canary_is_proven_though_the_interpreter_of_the_settings_is_gone(daemon):
+    daemon.start()
+    daemon.change(proxy={"python": "/nowhere/python"})
+
+    assert daemon.order("/canary", {"python": sys.executable, "model": "echo"})["ok"] is True
+
+
 def test_what_workers_print_is_kept_and_shown_with_their_end(daemon):
     daemon.start()
     daemon.get("/print?line=out+of+luck&err=1")
