@@ -26,6 +26,7 @@ class Pool:
         self.seats: list[Seat] = []
         self.workers: list[Worker] = []  # all that live: newcomers and draining ones too
         self.generation = 0
+        self._plan: Plan | None = None  # the last one that every seat came to
         self._slots = {slot.number: slot for slot in slots}
         self._numbers = itertools.count(1)
         self._tasks, self._ports = tasks, ports
@@ -47,11 +48,9 @@ class Pool:
         await self.resize(plan)
 
     async def resize(self, plan: Plan) -> None:
-        """Adopt *plan* where no new worker is needed, and its number of slots and standbys.
-
-        Standbys start when the slots have settled: a start costs a whole core.
-        """
-        proxy = plan.settings.proxy
+        """Adopt *plan* where no new worker is needed, and its number of slots and standbys; return when new slots have
+        settled."""
+        self._plan, proxy = plan, plan.settings.proxy
         for seat in [s for s in self.seats if s.slot and s.slot.number >= proxy.workers]:
             self._dismiss(seat)
         for seat in [s for s in self.seats if not s.slot][proxy.standby :]:
@@ -61,9 +60,8 @@ class Pool:
         taken = {seat.slot.number for seat in self.seats if seat.slot}
         fresh = [self._admit(plan, self.slot(number)) for number in range(proxy.workers) if number not in taken]
         self.seats += fresh
+        self.bell.ring()
         await self.bell.until(lambda: all(seat.settled for seat in fresh))
-        missing = proxy.standby - sum(seat.slot is None for seat in self.seats)
-        self.seats += [self._admit(plan) for _ in range(missing)]
 
     async def roll(self, plan: Plan, cause: Cause, *, everyone: bool = False) -> str | None:
         """Bring every seat to *plan*, make before break, one by one; stop at the first newcomer that fails.
@@ -72,11 +70,12 @@ class Pool:
         Returns why it stopped, or None.
         """
         self._rolling = True
-        if self._outgrowing:
-            self._outgrowing.cancel()
-            await self.bell.until(lambda: self._outgrowing is None)
-        generation = self.generation + (cause is not Cause.RESTART)
+        changed = any(seat.plan.birth != plan.birth for seat in self.seats)
+        generation = self.generation + (changed or cause is not Cause.RESTART)
         try:
+            if self._outgrowing:
+                self._outgrowing.cancel()
+                await self.bell.until(lambda: self._outgrowing is None)
             for seat in sorted(self.seats, key=lambda s: s.slot.number if s.slot else len(self.seats)):
                 beyond = seat.slot is not None and seat.slot.number >= plan.settings.proxy.workers
                 if beyond or (seat.plan.birth == plan.birth and not everyone) or seat not in self.seats:
@@ -103,11 +102,12 @@ class Pool:
             seat.retire(Cause.UPGRADE, self.bell)
 
     async def tend(self) -> None:
-        """Give every slot without a serving worker a warm one; replace what has outgrown its limits."""
+        """Give every slot without a serving worker a warm one; add missing standbys; replace what has outgrown its limits."""
         async with create_task_group() as tasks:
             while not self._emptying:
                 for seat in list(self.seats):
                     self._promote(seat)
+                self._complete()
                 stale = next(((seat, limit) for seat in self.seats if (limit := seat.worker.outgrown)), None)
                 if stale and not self._rolling and self._outgrowing is None:
                     self._outgrowing = CancelScope()
@@ -152,6 +152,13 @@ class Pool:
         if oldest := min(warm, key=lambda s: s.worker.number, default=None):
             seat.slot, oldest.slot = oldest.slot, slot
             oldest.activate()
+
+    def _complete(self) -> None:
+        """Start the standbys that are missing, when the slots have settled: a start costs a whole core."""
+        if self._plan is None or self._rolling or not all(seat.settled for seat in self.seats if seat.slot):
+            return
+        missing = self._plan.settings.proxy.standby - sum(seat.slot is None for seat in self.seats)
+        self.seats += [self._admit(self._plan) for _ in range(missing)]
 
     async def _replace(self, old: Seat, plan: Plan, generation: int, cause: Cause) -> str | None:
         """Make before break: prove a newcomer, let it serve, then drain the old one. Returns why not, or None."""

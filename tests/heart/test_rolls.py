@@ -116,6 +116,25 @@ async def test_a_newcomer_that_fails_is_dropped_and_the_old_one_keeps_serving(st
         assert supervisor.plan == plan_of(2)
 
 
+async def test_a_reload_that_fails_during_the_start_costs_no_standby(stage, opened):
+    stage.lives = {1: {"ready_at": 10}, 2: {"ready_at": 1, "lives": 0.5, "status": 3}}
+    async with opened(plan_of(1, 1), settle=5.0) as supervisor:
+        stage.file = plan_of(1, 1, digest="broken")
+        assert (await supervisor.reload("SIGHUP")).result == "failed"
+        await anyio.sleep(60)
+        assert (10.1, "3 starting") in stage.diary
+        assert states(supervisor) == [(1, "serving"), (3, "standby")]
+        assert {seat.plan.birth.digest for seat in supervisor.pool.seats} == {"a"}
+
+
+async def test_a_restart_that_takes_up_a_changed_configuration_raises_the_generation(stage, opened):
+    async with opened(plan_of(2)) as supervisor:
+        stage.file = plan_of(2, digest="b")
+        report = await supervisor.reload("CLI", Cause.RESTART)
+        assert (report.result, supervisor.pool.generation) == ("rolled", 2)
+        assert {worker.generation for worker in supervisor.pool.workers} == {2}
+
+
 async def test_a_newcomer_that_dies_of_its_activation_gives_the_slot_back(stage, opened):
     stage.lives[2] = {"mute": True}
     async with opened(plan_of(1)) as supervisor:
