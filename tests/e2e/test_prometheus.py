@@ -78,6 +78,7 @@ class Prometheus:
     """The shipped configuration in a folder of its own: other addresses, and every second instead of every 15."""
 
     def __init__(self, folder: Path, front: Front) -> None:
+        said = (PROMETHEUS / "prometheus.yml").read_text().partition("Start with:")[2].splitlines()[0].split()
         shutil.copytree(PROMETHEUS, folder, dirs_exist_ok=True)
         front.say(traefik, "--prometheus-targets", str(folder / "targets" / "ccproxy.json"))
         told = yaml.safe_load((folder / "prometheus.yml").read_text())
@@ -85,8 +86,9 @@ class Prometheus:
         told["scrape_configs"][1]["static_configs"] = [{"targets": [f"127.0.0.1:{front.metrics_port}"]}]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(told))
         self.folder, (self.port,) = folder, free_ports(1)
-        self.command = [str(program("prometheus")), "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
-        self.command += [f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=warn"]
+        listen = f"--web.listen-address=127.0.0.1:{self.port}"
+        self.command = [str(program("prometheus")), "--storage.tsdb.path=data", "--log.level=warn"]
+        self.command += [listen if word.startswith("--web.listen-address=") else word for word in said[1:]]
 
     def ask(self, query: str) -> list[dict]:
         answer = httpx.get(f"http://127.0.0.1:{self.port}/api/v1/query", params={"query": query}).json()
@@ -228,3 +230,4 @@ def test_a_daemon_that_is_gone_is_noticed(prometheus, daemon):
     until(lambda: "CcproxyDaemonSilent" in alerts(prometheus, "pending"), 5)
     state = next(query for title, query in queries() if title == "State of the service")
     until(lambda: prometheus.value(state) == 6, 5)
+    until(lambda: prometheus.value("instance:ccproxy_serving:bool") == 0, 5)

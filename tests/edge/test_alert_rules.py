@@ -52,7 +52,7 @@ def test_a_rule_asks_only_for_what_the_daemon_tells(rule):
         assert name in OFFERED or name in FOREIGN
         for label, values in matchers.items():
             for value in values.split("|"):
-                assert name in FOREIGN or (label, value) in OFFERED[name]
+                assert name in FOREIGN or label == "job" or (label, value) in OFFERED[name]
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
@@ -67,6 +67,16 @@ def test_the_page_about_monitoring_lists_the_alerts_there_are():
     rows = re.findall(r"^\| `(Ccproxy\w+)` \| (\w+) \|", (ROOT / "docs" / "MONITORING.md").read_text(), re.MULTILINE)
 
     assert rows == [(rule["alert"], rule["labels"]["severity"]) for rule in ALERTS]
+
+
+def test_what_is_asked_of_last_month_is_still_kept():
+    page = (ROOT / "docs" / "MONITORING.md").read_text()
+    kept = re.findall(r"--storage\.tsdb\.retention\.time=(\d+)d", page + (PROMETHEUS / "prometheus.yml").read_text())
+    asked = [int(days) for days in re.findall(r"\[(\d+)d\]", page)]
+
+    assert asked
+    assert len(kept) == 2  # where it is started, and in the file
+    assert max(asked) < min(map(int, kept))
 
 
 def test_the_commands_that_remedies_name_exist():

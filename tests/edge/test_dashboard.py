@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from watched import DASHBOARD, FOREIGN, offered, queries, selectors
+from watched import DASHBOARD, FOREIGN, RULES, offered, queries, recorded, selectors
 
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 OFFERED = offered()
@@ -64,7 +64,8 @@ def test_a_panel_says_what_it_shows_and_in_which_unit(panel):
 
 @pytest.mark.parametrize(("title", "query"), queries())
 def test_a_query_asks_only_for_what_is_told(title, query):
-    assert selectors(query)
+    assert selectors(query) or recorded(query)
+    assert recorded(query) <= {rule["record"] for rule in RULES if "record" in rule}
     for name, matchers in selectors(query):
         assert name in OFFERED or name in FOREIGN
         for label, values in matchers.items():
@@ -76,7 +77,7 @@ def test_a_query_asks_only_for_what_is_told(title, query):
 def test_every_query_of_ours_follows_the_chosen_mac(panel):
     for target in panel["targets"]:
         ours = [name for name, _ in selectors(target["expr"]) if not name.startswith("traefik_")]
-        assert target["expr"].count('instance=~"$instance"') == len(ours)
+        assert target["expr"].count('instance=~"$instance"') == len(ours) + len(recorded(target["expr"]))
 
 
 def test_a_state_is_shown_in_words_and_colours():
@@ -89,6 +90,12 @@ def test_a_state_is_shown_in_words_and_colours():
     assert {*words.values()} == {*Status, "silent"}
     for number, word in words.items():
         assert word == "silent" or f'{number} * ccproxy_status{{status="{word}"' in panel["targets"][0]["expr"]
+
+
+def test_a_short_look_back_shows_the_wait_and_not_what_is_left_of_it():
+    (panel,) = [panel for panel in PANELS if panel["title"] == "Waiting before the next try"]
+
+    assert [target["expr"].partition("(")[0] for target in panel["targets"]] == ["max_over_time"]
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian: prometheus)")
