@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from anyio import current_time
@@ -102,6 +102,8 @@ class Board:
 
     def __call__(self, event: Event) -> None:
         match event:
+            case ModelSeen(name, None, detail) if name in self._models:
+                self._models[name] = replace(self._models[name], healthy=None, detail=detail)
             case ModelSeen(name, healthy, detail):
                 self._models[name] = ModelView(name, healthy, self._wall(), detail)
             case OllamaStatus():

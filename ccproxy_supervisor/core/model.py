@@ -147,10 +147,10 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class ModelSeen:
-    """LiteLLM answered for (or against) one model of its config."""
+    """LiteLLM answered for (or against) one model of its config; None: what it said last no longer counts."""
 
     name: str
-    healthy: bool
+    healthy: bool | None
     detail: str = ""
 
 

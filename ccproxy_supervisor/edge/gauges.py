@@ -96,7 +96,7 @@ class Gauges:
             case OllamaStatus():
                 self._ollama = event
             case ModelSeen(name, healthy) if name in self._healthy:
-                self._healthy[name], self._checked[name] = float(healthy), self._wall()
+                self._healthy[name], self._checked[name] = float(healthy or 0), 0.0 if healthy is None else self._wall()
 
     def collect(self) -> Iterator[Metric]:
         """Answer the registry."""

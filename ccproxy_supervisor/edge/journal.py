@@ -30,7 +30,7 @@ class Writer:
         self, write: Callable[[bytes], object], level: str, show: Callable[[bytes], object] | None = None
     ) -> None:
         self._write, self._show = write, show
-        self._models: dict[str, bool] = {}
+        self._models: dict[str, bool | None] = {}
         self.adopt(level)
 
     def adopt(self, level: str) -> None:
@@ -64,6 +64,7 @@ class Writer:
                 fields = {"probe": probe, "subject": subject, "reason": verdict.reason, "detail": verdict.detail}
                 return [] if verdict.ok else [(level, "probe.failed", fields)]
             case ModelSeen(name, None, detail):
+                self._models.pop(name, None)
                 return [("info", "model.forgotten", {"model": name, "detail": detail})]
             case ModelSeen(name, healthy, detail):
                 known, self._models[name] = self._models.get(name, True), healthy

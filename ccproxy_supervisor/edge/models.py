@@ -35,6 +35,7 @@ class ModelWatch:
         self._ask, self._is_harmless, self._busy, self._journal = ask, harmless, busy, journal
         self._settings, self._models = settings, tuple(models)
         self._changed = anyio.Event()
+        self._bad: dict[str, bool] = {}  # of models that failed when last asked: whether they were passed over since
 
     def adopt(self, settings: ModelSettings, models: Iterable[Model]) -> None:
         """Go on with these, soon: also to be called for a new generation."""
@@ -47,6 +48,8 @@ class ModelWatch:
             self._changed = anyio.Event()
             names = tuple(dict.fromkeys(model.name for model in self._models))
             if self._settings.interval is None or not names:
+                for name in tuple(self._bad):
+                    self._take_back(name)
                 await self._changed.wait()
             else:
                 await self._rounds(names, self._settings.interval)
@@ -70,6 +73,7 @@ class ModelWatch:
                 return
         while outcome is None:
             if not await self._harmless(name):
+                self._pass_over(name)
                 return
             outcome = await self._ask(f"/health?model={quote(name, safe='')}", self._settings.timeout)
             if outcome is None and await self._pause(SOON):
@@ -77,7 +81,21 @@ class ModelWatch:
         judged, seen = judge(name, outcome)
         self._journal(Probed("models", name, judged))
         if seen:
+            self._bad.pop(name, None)
+            if not seen.healthy:
+                self._bad[name] = False
             self._journal(seen)
+
+    def _pass_over(self, name: str) -> None:
+        """A model that may not be asked cannot show that it is well again: the second time it is no longer unwell."""
+        if self._bad.get(name):
+            self._take_back(name)
+        elif name in self._bad:
+            self._bad[name] = True
+
+    def _take_back(self, name: str) -> None:
+        del self._bad[name]
+        self._journal(ModelSeen(name, healthy=None, detail="failed when last asked; may not be asked now"))
 
     async def _harmless(self, name: str) -> bool:
         if not self._settings.only_loaded:
@@ -108,9 +126,7 @@ def judge(name: str, outcome: Answer | Failure) -> tuple[Verdict, ModelSeen | No
     seen = ModelSeen(
         name, healthy=well > 0, detail=f"{len(errors)} of {well + len(errors)}: {detail}" if well and errors else detail
     )
-    return Verdict(
-        ok=seen.healthy, seconds=outcome.seconds, reason="" if seen.healthy else "status", detail=seen.detail
-    ), seen
+    return Verdict(ok=well > 0, seconds=outcome.seconds, reason="" if well else "status", detail=seen.detail), seen
 
 
 def _line(text: str) -> str:

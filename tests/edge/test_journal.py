@@ -92,6 +92,12 @@ def test_failed_liveness_is_a_warning_and_what_ollama_or_a_model_lack_is_told_on
     ]  # fmt: skip
 
 
+def test_a_model_that_is_forgiven_is_told_once_and_fails_anew(written):
+    sick, forgiven = ModelSeen("a", healthy=False, detail="x"), ModelSeen("a", healthy=None, detail="y")
+    lines = told(written, sick, forgiven, sick, forgiven, ModelSeen("a", healthy=True))
+    assert [line["event"] for line in lines] == ["model.failed", "model.forgotten"] * 2
+
+
 def test_a_year_of_good_probes_writes_nothing(written):
     assert told(written, Probed("liveness", "worker 3", Verdict(ok=True, seconds=0.1)), level="debug") == []
 

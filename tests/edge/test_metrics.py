@@ -262,6 +262,13 @@ def test_a_models_check_is_dated(world):
     assert samples["ccproxy_model_checked_timestamp_seconds{model=echo}"] == 0
 
 
+def test_a_model_whose_answer_no_longer_counts_is_as_if_it_was_never_asked(world):
+    world.tell(ModelSeen("llama", healthy=False, detail="x"), ModelSeen("llama", healthy=None))
+    samples = world.samples()
+    assert samples["ccproxy_model_checked_timestamp_seconds{model=llama}"] == 0
+    assert samples["ccproxy_model_healthy{model=llama}"] == 0
+
+
 def test_ollamas_models_are_matched_as_ollama_does(world):
     world.tell(OllamaStatus(True, "0.12.3", ("Llama2:latest", "other:1"), ("llama2",)))
     samples = world.samples()

@@ -110,6 +110,41 @@ async def test_a_model_of_ollama_is_asked_only_while_loaded(world):
     assert {name for when, name in world.asked if when > 400} == {"echo", "llama"}
 
 
+@pytest.mark.parametrize(("seconds", "verdicts"), [(450, [False, False]), (500, [False, False, None])])
+async def test_a_failed_model_that_was_unloaded_is_forgiven_the_second_time_it_may_not_be_asked(
+    world, seconds, verdicts
+):
+    def unload(_):
+        world.loaded = set()
+
+    world.loaded, world.outcome = {"llama2"}, report(0, "runner died")
+    await world.watch(seconds, LLAMA, then=unload, interval=300.0)
+    assert [event.healthy for event in world.journal if isinstance(event, ModelSeen)] == verdicts
+
+
+async def test_a_failed_model_that_answers_again_is_not_forgiven_too(world):
+    class Loaded:
+        def __contains__(self, _):
+            return world.now < 1300
+
+    def heal(_):
+        world.outcome = report()
+
+    world.loaded, world.outcome = Loaded(), report(0, "runner died")
+    await world.watch(1000, LLAMA, then=heal, interval=300.0)
+    assert [event.healthy for event in world.journal if isinstance(event, ModelSeen)] == [False] * 4 + [True]
+
+
+async def test_what_failed_is_forgiven_when_asking_is_switched_off(world):
+    def off(watch):
+        watch.adopt(ModelSettings(interval=None), [ECHO, GPT])
+
+    world.outcome = report(0, "no key")
+    await world.watch(8, ECHO, GPT, then=off)
+    assert world.journal[-1] == ModelSeen("echo", healthy=None, detail="failed when last asked; may not be asked now")
+    assert "gpt" not in [event.name for event in world.journal if isinstance(event, ModelSeen)]
+
+
 async def test_without_only_loaded_every_model_is_asked(world):
     await world.watch(20, LLAMA, ECHO, only_loaded=False)
     assert world.asked == [(5, "llama"), (10, "echo")]
