@@ -23,7 +23,7 @@ class Watchdog:
 
     def __init__(self, stack_file: Path, tick: float = TICK, limit: float = LIMIT) -> None:
         self._file, self._tick = stack_file, tick
-        self._patience = max(2, round(limit / tick))
+        self._limit, self._patience = limit, max(2, round(limit / tick))
         self._beats = 0
         self._stop = threading.Event()
         self._fd = -1
@@ -33,7 +33,9 @@ class Watchdog:
         self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o600)
         left = os.pread(self._fd, 1 << 16, 0).decode(errors="replace")
         os.ftruncate(self._fd, 0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for number in (signal.SIGALRM, signal.SIGPROF):
+            signal.signal(number, signal.SIG_DFL)
+        faulthandler.register(signal.SIGPROF, self._fd, all_threads=True, chain=True)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return left
 
@@ -46,14 +48,25 @@ class Watchdog:
 
     def _watch(self) -> None:
         seen, silent = self._beats, 0
+        self._arm(self._limit)
         while not self._stop.wait(self._tick):
+            self._arm(self._limit)
             seen, silent = (self._beats, 0) if self._beats != seen else (seen, silent + 1)
             if silent >= self._patience:
                 self._end()
+        self._arm(0)
+
+    def _arm(self, seconds: float) -> None:
+        """Have the kernel dump and end a process that computes for so long without letting this thread run.
+
+        Native code need not give the interpreter back. Processor time, for a real-time timer would run on, and kill,
+        while the process is stopped. Not seen: native code that keeps the interpreter and waits.
+        """
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
     def _end(self) -> None:
-        # First the timer: a dump that blocks (full pipe, dead disk, a thread that holds the interpreter) must not
-        # save the process. SIGALRM's default action is the kernel's, it needs nobody's cooperation.
+        # First the timer: a dump that blocks (full pipe, dead disk) must not save the process. SIGALRM's default
+        # action is the kernel's, it needs nobody's cooperation.
         signal.setitimer(signal.ITIMER_REAL, DUMP_TIME)
         with suppress(Exception):  # nothing may stand between here and the exit
             faulthandler.dump_traceback(self._fd, all_threads=True)

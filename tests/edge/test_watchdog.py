@@ -11,7 +11,7 @@ import anyio
 from ccproxy_supervisor.edge.watchdog import EX_SOFTWARE, Watchdog, pulse
 
 START = """
-import os, sys, threading, time
+import os, re, signal, sys, threading, time
 from pathlib import Path
 from ccproxy_supervisor.edge import watchdog
 dog = watchdog.Watchdog(Path(sys.argv[1]), tick=0.02, limit=0.1)
@@ -20,9 +20,9 @@ dog.start()
 
 
 def ended(tmp_path, code):
-    """The exit status of a watched process, born with SIGALRM ignored: the worst parent it could have."""
+    """The exit status of a watched process, born with its signals ignored: the worst parent it could have."""
     program = START + textwrap.dedent(code)
-    deaf = ["sh", "-c", 'trap "" ALRM; exec "$@"', "sh"]
+    deaf = ["sh", "-c", 'trap "" ALRM PROF; exec "$@"', "sh"]
     command = [*deaf, sys.executable, "-c", program, tmp_path / "stuck-stack.txt"]
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).returncode
 
@@ -53,6 +53,31 @@ def test_a_dump_that_blocks_does_not_save_the_process(tmp_path):
     )
 
     assert status == -signal.SIGALRM
+
+
+def test_native_code_that_keeps_the_interpreter_ends_the_process_and_leaves_every_stack(tmp_path):
+    status = ended(tmp_path, 'def computes_for_ever(): re.match("(a+)+$", "a" * 99 + "b")\ncomputes_for_ever()')
+
+    assert status == -signal.SIGPROF
+    assert "computes_for_ever" in (tmp_path / "stuck-stack.txt").read_text()
+
+
+def test_a_process_that_was_stopped_for_long_is_left_alone(tmp_path):
+    program = """
+        def beats():
+            while True: dog.beat(); time.sleep(0.01)
+        threading.Thread(target=beats, daemon=True).start()
+        me, keeper = os.getpid(), os.fork()
+        if keeper == 0:
+            os.kill(me, signal.SIGSTOP)
+            time.sleep(0.5)
+            os.kill(me, signal.SIGCONT)
+            os._exit(0)
+        os.waitpid(keeper, 0)
+        os._exit(0)
+        """
+
+    assert ended(tmp_path, program) == 0
 
 
 def test_a_loop_that_beats_is_left_alone(tmp_path):
