@@ -269,7 +269,7 @@ class Pool:
 
 def _seat_view(seat: Seat) -> WorkerView:
     slot = seat.slot
-    view = _view(seat.worker, slot.number if slot else None)
+    view = replace(_view(seat.worker, slot.number if slot else None), failed=seat.failed)
     if slot:
         view = replace(view, restarts=slot.restarts, last_ending=slot.last_ending)
     if seat.resumes_at is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ from ccproxy_supervisor.core.litellm import LiteLLMConfig
 from ccproxy_supervisor.core.model import Failover, Note, Reloaded, SpawnError, Transition, Usage, Verdict
 from ccproxy_supervisor.core.plan import Birth, Plan
 from ccproxy_supervisor.core.settings import parse
+from ccproxy_supervisor.seat import Slot
 from ccproxy_supervisor.supervisor import Supervisor
 from ccproxy_supervisor.worker import Ports
 
@@ -166,7 +167,7 @@ class Stage:
         finally:
             self.answering.append((self.now, "off"))
 
-    def supervisor(self, plan: Plan | None = None) -> Supervisor:
+    def supervisor(self, plan: Plan | None = None, slots: Iterable[Slot] = ()) -> Supervisor:
         if plan is not None:
             self.file = plan
         ports = Ports(
@@ -174,7 +175,7 @@ class Stage:
             usage=lambda child: Usage(child.script.get("memory", 0), 0.0, 1, 1),
             wall=lambda: 0.0, draw=lambda: 0.0, grace=lambda: not self.awake,
         )  # fmt: skip
-        return Supervisor(self.read(), self.read, self.adopted.append, ports, self.answer)
+        return Supervisor(self.read(), self.read, self.adopted.append, ports, self.answer, slots)
 
     def after(self, when: float) -> list[str]:
         return [what for at, what in self.diary if at >= when]

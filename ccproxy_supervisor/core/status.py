@@ -15,7 +15,8 @@ from ccproxy_supervisor.core.model import Ending, OllamaStatus, Reloaded, State,
 class WorkerView:
     """A place and its worker as they are now; *backoff* is seconds until the next worker, None outside of it.
 
-    *python* is the interpreter of this worker and of those that follow it here.
+    *python* is the interpreter of this worker and of those that follow it here. *failed*: this supervisor lost a worker
+    here unasked; *last_ending* may be of an earlier supervisor's, or planned.
     """
 
     slot: int | None
@@ -28,6 +29,7 @@ class WorkerView:
     backoff: float | None = None
     last_ending: Ending | None = None
     python: str = ""
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,7 @@ def judge(views: Collection[WorkerView], unwell: Collection[str], *, ever_served
     if stopping:
         return Status.STOPPING
     if not any(view.state is State.SERVING for view in views):
-        failed = any(view.last_ending or view.state is State.BACKOFF for view in views)
-        return Status.UNHEALTHY if ever_served or failed else Status.STARTING
+        return Status.UNHEALTHY if ever_served or any(view.failed for view in views) else Status.STARTING
     return Status.DEGRADED if unwell else Status.HEALTHY
 
 

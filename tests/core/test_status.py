@@ -7,7 +7,8 @@ from ccproxy_supervisor.core.status import ModelView, WorkerView
 ENDING = Ending(Cause.EXITED, 120.5, 1_795_421_000.0, -9, "", ("last line",))
 SERVING = WorkerView(0, State.SERVING, 1, 57, 3, 10.0, python="/home/venvs/1/bin/python")
 STARTING = WorkerView(0, State.STARTING, 1, 57, 3, 1.0)
-FAILED = WorkerView(0, State.BACKOFF, 1, None, 3, 0.0, restarts=4, backoff=2.5, last_ending=ENDING)
+FAILED = WorkerView(0, State.BACKOFF, 1, None, 3, 0.0, restarts=4, backoff=2.5, last_ending=ENDING, failed=True)
+AGAIN = WorkerView(0, State.STARTING, 1, 57, 3, 1.0, last_ending=ENDING)
 UP, DOWN = OllamaStatus(up=True), OllamaStatus(up=False)
 LACKS = OllamaStatus(up=True, missing=("llama2",))
 
@@ -24,6 +25,7 @@ LACKS = OllamaStatus(up=True, missing=("llama2",))
         ([SERVING], 1, LACKS, [], {"needs_ollama": True}, Status.DEGRADED),
         ([STARTING], 1, UP, [], {}, Status.STARTING),
         ([], 1, UP, [], {}, Status.STARTING),
+        ([AGAIN], 1, UP, [], {}, Status.STARTING),
         ([STARTING], 1, UP, [], {"ever_served": True}, Status.UNHEALTHY),
         ([FAILED], 1, UP, [], {}, Status.UNHEALTHY),
         ([SERVING], 1, UP, [], {"stopping": True}, Status.STOPPING),

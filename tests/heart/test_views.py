@@ -5,7 +5,9 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from ccproxy_supervisor.core.model import Cause
+from ccproxy_supervisor.core.model import Cause, Ending
+from ccproxy_supervisor.core.status import judge
+from ccproxy_supervisor.seat import Slot
 from stage import curtain, plan_of
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +35,23 @@ async def test_a_slot_is_shown_through_start_service_backoff_and_restart(stage):
         supervisor.stop("test")
 
 
+async def test_only_a_failure_of_its_own_time_makes_a_start_unhealthy(stage):
+    stage.lives = {1: {"ready_at": 5, "lives": 3, "status": 3}, 2: {"ready_at": 5}}
+    ended_before = Ending(Cause.EXITED, 3.0, 0.0, -9)
+    supervisor = stage.supervisor(plan_of(), [Slot(0, restarts=4, last_ending=ended_before)])
+    seen = []
+    async with curtain() as tasks:
+        tasks.start_soon(supervisor.run)
+        for moment in (2, 3.5, 6):
+            await anyio.sleep_until(stage.start + moment)
+            (view,) = supervisor.pool.views()
+            status = judge([view], [], ever_served=supervisor.ever_served, stopping=False)
+            seen.append((view.state, status, view.last_ending.status))
+        supervisor.stop("test")
+
+    assert seen == [("starting", "starting", -9), ("backoff", "unhealthy", 3), ("starting", "unhealthy", 3)]
+
+
 async def test_newcomers_and_draining_workers_have_no_slot_and_come_last(stage):
     stage.lives = {1: {"stream": 20}, 2: {"ready_at": 5}}
     supervisor = stage.supervisor(plan_of())
@@ -56,7 +75,11 @@ async def test_every_worker_and_every_place_names_its_interpreter(stage):
         stage.file = replace(plan_of(2), birth=replace(plan_of().birth, python="new", digest="b"))
         tasks.start_soon(supervisor.reload, "test")
         await anyio.sleep(0.5)
-        assert [(view.number, view.python) for view in supervisor.pool.views()] == [(1, "python"), (2, "python"), (3, "new")]
+        assert [(view.number, view.python) for view in supervisor.pool.views()] == [
+            (1, "python"),
+            (2, "python"),
+            (3, "new"),
+        ]
         supervisor.stop("test")
 
 
