@@ -12,6 +12,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ccproxy_supervisor.deploy.errors import InstallError
+
 
 def shipped(version: str) -> str | None:
     """The lock of *version* that the package carries, good for every platform and Python it supports."""
@@ -20,12 +22,14 @@ def shipped(version: str) -> str | None:
 
 
 def from_report(report: dict[str, Any]) -> str:
-    """Write down what pip resolved (`--report`), good for this platform and Python only."""
+    """Write down what pip resolved (`--report`), good for this platform and Python only. Raises `InstallError`."""
     lines = [f"# for {_here()}"]
     for item in report["install"]:
-        hashes = item["download_info"]["archive_info"]["hashes"]
+        sha256 = item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
         pin = f"{canonicalize_name(item['metadata']['name'])}=={item['metadata']['version']}"
-        lines.append(f"{pin} --hash=sha256:{hashes['sha256']}")
+        if not sha256:
+            raise InstallError(f"cannot lock {pin}: the package index names no sha256 of it; nothing was downloaded")
+        lines.append(f"{pin} --hash=sha256:{sha256}")
     return "\n".join(sorted(lines)) + "\n"
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 import sample_status
@@ -160,10 +161,9 @@ def test_the_same_version_built_again_is_no_way_back(environments):
 def test_restoring_undoes_a_switch(environments):
     old, new = made(environments, "1.0.0"), made(environments, "1.2.3")
     environments.switch(old)
-    before = environments.places()
     environments.switch(new)
 
-    environments.restore(before)
+    environments.use(old)
 
     assert (environments.current, environments.previous) == (old, None)
 
@@ -182,6 +182,31 @@ def test_pruning_keeps_the_one_in_use_the_one_before_and_what_still_runs(environ
     assert {each.path.name for each in environments.all()} == {"1.1.0", "1.2.3"}
     assert environments.prune(1) == [old]
     assert environments.all() == [new]
+
+
+def test_what_a_daemon_names_is_kept(environments):
+    named, new = made(environments, "1.0.0"), made(environments, "1.2.3")
+    environments.switch(new)
+
+    assert environments.prune(1, [str(named.python)]) == []
+    assert environments.prune(1, [str(new.python)]) == [named]
+
+
+def test_what_runs_under_a_framework_python_is_kept(environments, monkeypatch):
+    """As macOS shows such a process, and those of others."""
+    running, new = made(environments, "1.0.0"), made(environments, "1.2.3")
+    environments.switch(new)
+    words = [
+        "/Library/Frameworks/Python.framework/Versions/3.12/Resources/Python.app/Contents/MacOS/Python",
+        "launcher.py",
+    ]
+    ours = {"cmdline": words, "environ": {"__PYVENV_LAUNCHER__": str(running.python)}}
+    shown = [SimpleNamespace(info=info) for info in ({"cmdline": None, "environ": None}, ours)]
+    monkeypatch.setattr(psutil, "process_iter", lambda _: shown)
+
+    assert environments.prune(1) == []
+    shown.pop()
+    assert environments.prune(1) == [running]
 
 
 def test_pruning_removes_what_cannot_be_started_any_more(environments):
@@ -272,6 +297,14 @@ def test_a_lock_is_made_from_what_pip_resolved():
     assert locks.pins(lock) == {"litellm-extra": "2"}
     assert locks.fits(lock)
     assert not locks.fits("# for cpython-27 on amiga\nlitellm==1 --hash=sha256:ab\n")
+
+
+@pytest.mark.parametrize("found", [{"archive_info": {"hashes": {"md5": "ab"}}}, {"archive_info": {}}, {"vcs_info": {}}])
+def test_a_package_that_cannot_be_hashed_is_not_locked(found):
+    item = {"metadata": {"name": "litellm", "version": "2"}, "download_info": found}
+
+    with pytest.raises(InstallError, match="cannot lock litellm==2: the package index names no sha256 of it"):
+        locks.from_report({"install": [item]})
 
 
 def test_markers_decide_what_a_lock_installs_here():
