@@ -10,13 +10,11 @@ from anyio import CancelScope, Event, create_task_group, current_time, move_on_a
 
 from ccproxy_supervisor.core.changes import changes
 from ccproxy_supervisor.core.faults import ConfigError
-from ccproxy_supervisor.core.model import Cause, Note, Reloaded
+from ccproxy_supervisor.core.model import SUPERSEDED, Cause, Note, Reloaded
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.pool import Pool
 from ccproxy_supervisor.seat import Slot
 from ccproxy_supervisor.worker import Ports, Worker
-
-SUPERSEDED = "superseded by a newer order"
 
 
 @dataclass

@@ -28,7 +28,8 @@ class World:
     """*fails* names the hand that does not work."""
 
     home: Path
-    fails: str = ""
+    fails: str | tuple[str, ...] = ""
+    named: tuple[str, ...] = ()
     agrees: bool = True
     said: list[str] = field(default_factory=list)
     did: list[str] = field(default_factory=list)
@@ -41,6 +42,8 @@ class World:
             fill=lambda python, lock: self.hand("fill") or fill(python, lock),
             prove=lambda python: self.hand(f"prove {python.parent.parent.name}"),
             roll=lambda: self.hand("roll"),
+            follow=lambda: self.hand("follow"),
+            named=lambda: self.named,
             confirm=lambda question: self.agrees,
             say=self.said.append,
         )

@@ -37,6 +37,8 @@ def upgrade(config: str | None, to: str | None, *, latest: bool, dry_run: bool, 
 
     if sum((bool(to), latest, repair)) > 1:
         raise click.UsageError("--to, --latest and --repair exclude each other")
+    if repair and dry_run:
+        raise click.UsageError("--repair builds and switches; doctor shows what it would mend")
     try:
         wanted = None if latest else str(Version(to or pinned()))
     except InvalidVersion:

@@ -87,6 +87,7 @@ class Verdict:
 PROBES = ("liveness", "readiness", "models", "ollama")
 PROBE_REASONS = ("timeout", "refused", "status", "garbage", "too_large")
 RELOAD_RESULTS = ("applied", "rolled", "unchanged", "refused", "failed")
+SUPERSEDED = "superseded by a newer order"  # why a roll "failed" whose workers that order sees to
 LOGS = ("supervisor", "litellm", "stdout", "stderr")
 
 
@@ -197,6 +198,9 @@ class Child(Protocol):
 
     async def activate(self) -> None:
         """Tell it to accept on the public socket; return once it says so."""
+
+    async def draining(self) -> None:
+        """Return once it says that it accepts no more on the public socket, asked or not."""
 
     def drain(self, seconds: float) -> None:
         """Tell it to stop accepting, finish what is in flight for at most *seconds*, and leave."""

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ class Environments:
 
     def __init__(self, home: Path) -> None:
         self.home, self.folder = home, home / "venvs"
-        self.link, self.previous_link = home / "venv", home / "venvs" / "previous"
+        self.link = home / "venv"
 
     @property
     def current(self) -> Environment | None:
@@ -83,12 +83,17 @@ class Environments:
     @property
     def previous(self) -> Environment | None:
         """The one that was in use before; None when it is not there any more."""
-        previous = self._linked(self.previous_link)
-        return previous if previous and previous.complete and previous != self.current else None
+        current = self.current
+        previous = current and self._linked(self._way_back(current))
+        return previous if previous and previous.complete else None
 
     def _linked(self, link: Path) -> Environment | None:
         target = _target(link)
         return None if target is None else Environment(self.folder / os.path.basename(target))
+
+    def _way_back(self, environment: Environment) -> Path:
+        """The link from *environment* to the one before it; one for each, so that `venv` moves the way back with it."""
+        return self.folder / f".{environment.path.name}.previous"
 
     def all(self) -> list[Environment]:
         """Every folder, complete or not, the newest first."""
@@ -112,29 +117,26 @@ class Environments:
     def switch(self, new: Environment) -> None:
         """Make *new* the one in use, in one step; another version that was in use is the previous one from then on."""
         current = self.current
-        if current is not None and current.version != new.version:
-            _link(self.previous_link, current.path.name)
-        _link(self.link, f"{self.folder.name}/{new.path.name}")
+        before = current if current and current.version != new.version else self.previous
+        _link(self._way_back(new), before.path.name if before else None)
+        self.use(new)
 
-    def places(self) -> tuple[str | None, str | None]:
-        """What the two links say, for `restore`."""
-        return _target(self.link), _target(self.previous_link)
+    def use(self, environment: Environment | None) -> None:
+        """Make *environment* the one in use, with the way back that it has."""
+        _link(self.link, f"{self.folder.name}/{environment.path.name}" if environment else None)
 
-    def restore(self, places: tuple[str | None, str | None]) -> None:
-        for link, target in zip((self.link, self.previous_link), places, strict=True):
-            if target is None:
-                link.unlink(missing_ok=True)
-            else:
-                _link(link, target)
+    def prune(self, keep: int, named: Collection[str] = ()) -> list[Environment]:
+        """Remove all but *keep*, those whose interpreter is *named*, and those that a process still runs from.
 
-    def prune(self, keep: int) -> list[Environment]:
-        """Remove all but *keep*, and those that a process still runs from; returns the removed ones."""
+        Returns the removed ones.
+        """
         first = [each for each in (self.current, self.previous) if each]
         rest = [each for each in self.all() if each not in first]
         kept = [*first, *(each for each in rest if not each.broken)][:keep]
-        going = [each for each in rest + first if each not in (*kept, self.current) and not in_use(each)]
+        going = [each for each in rest + first if each not in (*kept, self.current) and not in_use(each, named)]
         for each in going:
             each.remove()
+            self._way_back(each).unlink(missing_ok=True)
         return going
 
     @contextmanager
@@ -156,20 +158,29 @@ class Environments:
             os.close(file)
 
 
-def in_use(environment: Environment) -> bool:
-    """Whether a process was started with its interpreter."""
+def in_use(environment: Environment, named: Collection[str] = ()) -> bool:
+    """Whether its interpreter is *named*, or a process was started with it."""
     inside = f"{environment.path.resolve()}{os.sep}"
-    for process in psutil.process_iter(["cmdline"]):
-        if any(word.startswith(inside) for word in (process.info["cmdline"] or ())[:1]):
-            return True
-    return False
+    return any(python.startswith(inside) for python in (*named, *_running()))
+
+
+def _running() -> Iterator[str]:
+    """Every interpreter that runs, as it was started. A framework Python on macOS puts its own path in place of the
+    first word, and keeps the one that was meant in its environment."""
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        yield from (process.info["cmdline"] or ())[:1]
+        yield (process.info["environ"] or {}).get("__PYVENV_LAUNCHER__", "")
 
 
 def _target(link: Path) -> str | None:
     return os.readlink(link) if link.is_symlink() else None
 
 
-def _link(link: Path, target: str) -> None:
+def _link(link: Path, target: str | None) -> None:
+    """Make *link* lead to *target* in one step, or nowhere."""
+    if target is None:
+        link.unlink(missing_ok=True)
+        return
     partial = link.with_name(f".{link.name}.new")
     partial.unlink(missing_ok=True)
     partial.symlink_to(target)

@@ -15,6 +15,7 @@ import anyio
 
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.incident import change
+from ccproxy_supervisor.core.model import SUPERSEDED
 from ccproxy_supervisor.deploy import canary, locks, pip
 from ccproxy_supervisor.deploy.advisories import advisories
 from ccproxy_supervisor.deploy.environments import Environments
@@ -68,7 +69,7 @@ class Shop:
             upgrader = self._upgrader(inherit)
             target = upgrader.find(version)
             if self._in_use(target):
-                return self._say(f"LiteLLM {target.version} is in use; nothing to do")
+                return self._catch_up(target.version, dry_run=dry_run)
             upgrader.show(target)
             if dry_run:
                 return self._say("nothing was changed (--dry-run)")
@@ -76,14 +77,13 @@ class Shop:
         return self._say(f"LiteLLM {target.version} is in use")
 
     def rollback(self) -> None:
-        previous = self._environments.previous
-        with self._open("rollback", previous.version if previous else None) as inherit:
+        with self._open("rollback") as inherit:
             self._upgrader(inherit).rollback()
-        self._say(f"LiteLLM {previous.version if previous else ''} is in use again")
+            current = self._environments.current
+        self._say(f"LiteLLM {current.version if current else ''} is in use again")
 
     def repair(self) -> None:
-        current = self._environments.current
-        with self._open("repair", current.version if current else None) as inherit:
+        with self._open("repair") as inherit:
             mended = self._upgrader(inherit).repair()
         self._say("LiteLLM is built anew and in use" if mended else "nothing to repair")
 
@@ -101,7 +101,8 @@ class Shop:
             )
         hands = Hands(
             resolve=lambda requirement: locks.from_report(pip.resolve(requirement, lambda _: None, (inherit,))),
-            fill=self._filler(inherit), prove=self._prove, roll=self._roll, confirm=self._confirm, say=self._say,
+            fill=self._filler(inherit), prove=self._prove, roll=self._roll, follow=self._follow, named=self._named,
+            confirm=self._confirm, say=self._say,
         )  # fmt: skip
         return Upgrader(self._environments, advisories(settings.upgrade.denied), hands, settings.upgrade.keep)
 
@@ -112,14 +113,18 @@ class Shop:
         return fill
 
     def _in_use(self, target: Target) -> bool:
-        """Whether there is nothing to do but, perhaps, for a daemon that missed it to follow."""
         current = self._environments.current
-        if current is None or current.version != target.version or not current.complete or current.broken:
-            return False
-        status = self._daemon("GET", "/status", {}, 10.0)
-        if status and status["litellm"] != target.version:
+        return bool(current and current.version == target.version and current.complete and not current.broken)
+
+    def _catch_up(self, version: str, *, dry_run: bool) -> None:
+        """Nothing is to be done but, perhaps, for a daemon or some of its workers that missed it to follow."""
+        status, here = self._status(), os.path.join(os.path.realpath(self._environments.link), "")
+        staying = (worker for worker in status.get("workers", []) if worker["state"] != "draining")
+        missed = any(not worker["python"].startswith(here) for worker in staying)
+        if missed and not dry_run:
             self._roll()
-        return True
+        told = "nothing to do" if not missed else "the workers would follow" if dry_run else "the workers followed"
+        self._say(f"LiteLLM {version} is in use; {told}")
 
     def _prove(self, python: Path) -> None:
         """Let the daemon try it, or do it ourselves while none runs; raises `InstallError`."""
@@ -134,26 +139,45 @@ class Shop:
             raise InstallError(f"LiteLLM {plan.birth.litellm_version} does not serve: {why}")
 
     def _roll(self) -> None:
-        answer = self._daemon("POST", "/restart", {"cause": "upgrade"}, ROLL)
-        if answer is None:
+        if not self._replace("/restart", {"cause": "upgrade"}):
             self._say("no daemon runs: it is used from the next start")
-        elif answer["result"] != "rolled":
+
+    def _follow(self) -> None:
+        self._replace("/reload", {})
+
+    def _replace(self, path: str, body: dict[str, Any]) -> bool:
+        """Let the daemon bring its workers to where `venv` leads; returns whether one runs. Raises `InstallError`."""
+        answer = self._daemon("POST", path, body, ROLL)
+        while answer and answer["detail"].startswith(SUPERSEDED):  # that order brings them there too: wait for it
+            answer = self._daemon("POST", "/reload", {}, ROLL)
+        if answer and answer["result"] in ("refused", "failed"):
             raise InstallError(f"the workers were not replaced: {answer['detail']}")
+        return answer is not None
+
+    def _named(self) -> list[str]:
+        return [worker["python"] for worker in self._status().get("workers", [])]
+
+    def _status(self) -> dict[str, Any]:
+        """What a daemon says of itself; nothing when none runs, or one that does not name its workers' interpreters yet."""
+        status = self._daemon("GET", "/status", {}, 10.0) or {}
+        return status if all("python" in worker for worker in status.get("workers", [])) else {}
 
     @contextmanager
-    def _open(self, action: Action, version: str | None, *, told: bool = True) -> Iterator[int]:
+    def _open(self, action: Action, version: str | None = None, *, told: bool = True) -> Iterator[int]:
         """Alone, and what came of it is written down; yields the lock's descriptor. Not *told*: nothing is wanted."""
-        begun, before, places = time.time(), self._environments.current, self._environments.places()
-        done = partial(self._record, action, version, before.version if before else None, begun)
         self._home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._environments.lock(lambda: self._say("waiting for another installation to end")) as inherit:
+            begun, before = time.time(), self._environments.current
+            aim = {"rollback": self._environments.previous, "repair": before}.get(action)
+            wanted = aim.version if aim else version
+            done = partial(self._record, action, wanted, before.version if before else None, begun)
             try:
                 yield inherit
             except (InstallError, ConfigError, OSError) as error:
                 if told:
                     done("refused" if isinstance(error, RefusedError) else "failed", str(error))
                 raise
-            if self._environments.places() != places:
+            if self._environments.current != before:
                 done("done", "")
 
     def _record(

@@ -5,7 +5,8 @@ Every step leaves a home that works: an environment counts when it is complete, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +19,18 @@ from ccproxy_supervisor.deploy.litellm import Fill, Say, examine, install, summa
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What the work needs of the world. *resolve* makes a lock for a requirement; *prove* and *roll* raise `InstallError`."""
+    """What the work needs of the world. *resolve* makes a lock for a requirement.
+
+    *roll* brings a daemon to a new version, *follow* only those of its workers that are not where `venv` leads; *prove* and
+    both raise `InstallError`. *named* are the interpreters of its workers.
+    """
 
     resolve: Callable[[str], str]
     fill: Fill
     prove: Callable[[Path], None]
     roll: Callable[[], None]
+    follow: Callable[[], None]
+    named: Callable[[], Collection[str]]
     confirm: Callable[[str], bool]
     say: Say
 
@@ -118,16 +125,28 @@ class Upgrader:
         try:
             say(f"LiteLLM {new.version}: trying it with your configuration")
             self._hands.prove(new.python)
-            before = environments.places()
+            before = environments.current
             environments.switch(new)
             try:
                 self._hands.roll()
-            except InstallError:
-                environments.restore(before)
+            except InstallError as error:
+                self._go_back(before, error)
                 raise
         finally:
-            for gone in environments.prune(self._keep):
-                say(f"removed {gone.path}")
+            self._prune()
+
+    def _go_back(self, before: Environment | None, error: InstallError) -> None:
+        """Undo a switch, also for the workers that made it before *error* came."""
+        self._environments.use(before)
+        try:
+            self._hands.follow()
+        except InstallError as worse:
+            raise InstallError(f"{error}; nor could every worker be brought back: {worse}") from None
+
+    def _prune(self) -> None:
+        with suppress(InstallError):  # a daemon that does not say what it runs from: the next change prunes
+            for gone in self._environments.prune(self._keep, self._hands.named()):
+                self._hands.say(f"removed {gone.path}")
 
     def _refuse_denied(self, version: str) -> None:
         if why := self._advisories.denied(version):

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from ccproxy_supervisor.cli import litellm
+from ccproxy_supervisor.core.model import SUPERSEDED
 from ccproxy_supervisor.deploy import locks, shop
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
@@ -52,6 +53,34 @@ def test_whatever_fails_the_old_version_stays_and_so_does_the_way_back(world, ha
 
     assert world.versions == (OLD, "1.0.0")
     assert {each.version for each in world.environments.all()} == {OLD, "1.0.0"}
+
+
+def test_workers_that_went_over_before_a_roll_failed_are_brought_back_before_anything_is_removed(world):
+    world.upgrade("1.0.0")
+    world.upgrader.rollback()
+    world.fails, hand, seen = "roll", world.hand, []
+
+    def look(what):
+        seen.append((what, world.environments.current.version, len(world.environments.all())))
+        hand(what)
+
+    world.hand = look
+    with pytest.raises(InstallError, match=r"^roll does not work$"):
+        world.upgrade()
+
+    assert seen[-2:] == [("roll", NEW, 3), ("follow", OLD, 3)]
+    assert {each.version for each in world.environments.all()} == {OLD, "1.0.0"}
+
+
+def test_workers_that_cannot_be_brought_back_are_told_of_and_keep_their_environment(world):
+    world.fails = ("roll", "follow")
+    world.named = (str(world.home / "venvs" / NEW / "bin" / "python"), str(world.environments.current.python))
+
+    with pytest.raises(InstallError, match=r"^roll does not work; nor could every worker be brought back: follow does"):
+        world.upgrade()
+
+    assert world.versions == (OLD, None)
+    assert {each.version for each in world.environments.all()} == {OLD, NEW}
 
 
 def test_rolling_back_and_forth_proves_each_time_and_downloads_nothing(world):
@@ -188,22 +217,26 @@ def step(*_):
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 hand = world.hand
-world.hand = lambda what: step() or hand(what)
-sys.setprofile(lambda frame, event, arg: step() if event == "c_call" and arg in (os.rename, os.symlink, os.replace) else None)
+def counted(what):
+    step()
+    sys.setprofile(lambda frame, event, arg: step() if event == "c_call" and arg in (os.rename, os.symlink, os.replace) else None)
+    hand(what)
+world.hand = counted
 world.upgrade()
 """
 
 
-@pytest.mark.parametrize("steps", range(1, 9))
-def test_a_killed_upgrade_leaves_a_home_that_works_and_can_be_upgraded(world, steps):
+@pytest.mark.parametrize("steps", range(1, 9))  # fill, rename, prove, two links (each a symlink and its rename), roll
+def test_a_killed_upgrade_leaves_a_home_that_works_can_be_upgraded_and_knows_its_way_back(world, steps):
+    world.upgrade("1.0.0")
+    world.upgrader.rollback()
     code = KILLED.format(home=str(world.home), steps=steps, tests=str(Path(__file__).parents[1]))
 
     ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
 
     assert ended.returncode == -signal.SIGKILL, ended.stderr
-    current = world.environments.current
-    assert current.complete
-    assert current.version in (OLD, NEW)
+    assert world.environments.current.complete
+    assert world.versions in ((OLD, "1.0.0"), (NEW, OLD))
     world.upgrade()
     assert world.versions[0] == NEW
     assert all(each.complete for each in world.environments.all())
@@ -259,7 +292,8 @@ def test_a_running_daemon_is_asked_to_try_and_then_to_roll(place):
     opened(place, daemon, said).upgrade(NEW, dry_run=False)
 
     python = str(place.folder / "venvs" / NEW / "bin" / "python")
-    assert daemon.asked == [("/canary", {"python": python, "model": "echo"}), ("/restart", {"cause": "upgrade"})]
+    asked = [("/canary", {"python": python, "model": "echo"}), ("/restart", {"cause": "upgrade"}), ("/status", {})]
+    assert daemon.asked == asked
     assert os.readlink(place.folder / "venv") == f"venvs/{NEW}"
     assert said[-1] == f"LiteLLM {NEW} is in use"
     note = upgrades.read(place.run)
@@ -313,16 +347,109 @@ def test_a_dry_run_changes_and_writes_nothing(place):
     assert not (place.folder / "venvs" / NEW).exists()
 
 
+def workers(place, *versions, state="serving"):
+    return {
+        "workers": [{"state": state, "python": f"{place.folder}/venvs/{version}/bin/python"} for version in versions]
+    }
+
+
 @pytest.mark.parametrize(
-    ("running", "asked"), [(OLD + ".1", ["/status"]), (NEW, ["/status", "/restart"]), (None, ["/status"])]
+    ("running", "dry_run", "told", "asked"),
+    [
+        ([], False, "nothing to do", ["/status"]),
+        ([OLD + ".1", OLD + ".1"], False, "nothing to do", ["/status"]),
+        ([OLD + ".1", NEW], False, "the workers followed", ["/status", "/restart"]),
+        ([OLD + ".1", NEW], True, "the workers would follow", ["/status"]),
+    ],
 )
-def test_a_version_in_use_is_nothing_to_do_but_for_a_daemon_that_missed_it(place, running, asked):
-    daemon, said = Told(WELL | {"/status": running and {"litellm": running}}), []
+def test_a_version_in_use_is_nothing_to_do_but_for_workers_that_missed_it(place, running, dry_run, told, asked):
+    daemon, said = Told(WELL | {"/status": workers(place, *running)}), []
+
+    opened(place, daemon, said).upgrade(OLD + ".1", dry_run=dry_run)
+
+    assert said[-1] == f"LiteLLM {OLD}.1 is in use; {told}"
+    assert [path for path, _ in daemon.asked] == asked
+    assert upgrades.read(place.run) is None
+
+
+def test_a_worker_that_finishes_its_last_streams_has_missed_nothing(place):
+    daemon, said = Told({"/status": workers(place, NEW, state="draining")}), []
 
     opened(place, daemon, said).upgrade(OLD + ".1", dry_run=False)
 
     assert said[-1] == f"LiteLLM {OLD}.1 is in use; nothing to do"
-    assert [path for path, _ in daemon.asked] == asked
+
+
+def test_an_order_that_takes_over_a_roll_is_waited_for(place):
+    superseded = {"result": "failed", "detail": f"{SUPERSEDED}; keeping generation 1"}
+    daemon = Told(WELL | {"/restart": superseded, "/reload": {"result": "unchanged", "detail": "nothing changed"}})
+
+    opened(place, daemon).upgrade(NEW, dry_run=False)
+
+    assert [path for path, _ in daemon.asked] == ["/canary", "/restart", "/reload", "/status"]
+    assert os.readlink(place.folder / "venv") == f"venvs/{NEW}"
+
+
+def test_after_a_failed_roll_the_workers_are_brought_back_and_what_they_run_from_is_kept(place):
+    failed = {"result": "failed", "detail": "never ready"}
+    shop.install(Environments(place.folder), "1.0.0", lock_of("1.0.0"), fill, [].append)
+    place.settings_file.write_text("upgrade: {keep: 1}\n")
+    daemon = Told(WELL | {"/restart": failed, "/reload": failed, "/status": workers(place, NEW, OLD + ".1")})
+
+    with pytest.raises(InstallError, match=r"never ready; nor could every worker be brought back: .* never ready"):
+        opened(place, daemon).upgrade(NEW, dry_run=False)
+
+    assert [path for path, _ in daemon.asked] == ["/canary", "/restart", "/reload", "/status"]
+    assert {each.version for each in Environments(place.folder).all()} == {OLD + ".1", NEW}
+
+
+def test_a_daemon_that_does_not_say_what_it_runs_from_keeps_everything(place):
+    shop.install(Environments(place.folder), "1.0.0", lock_of("1.0.0"), fill, [].append)
+
+    def daemon(method, path, body, timeout):
+        if path == "/status":
+            raise InstallError("no answer")
+        return WELL[path]
+
+    opened(place, daemon).upgrade(NEW, dry_run=False)
+
+    assert {each.version for each in Environments(place.folder).all()} == {"1.0.0", OLD + ".1", NEW}
+
+
+def test_what_was_in_use_is_looked_at_when_nobody_else_is_at_work(place):
+    """A second upgrade waits for the first; what it finds then is where it started from."""
+    environments, said = Environments(place.folder), []
+    shop.install(environments, NEW, lock_of(NEW), fill, [].append)
+
+    def say(text):
+        said.append(text)
+        if text.startswith("waiting"):
+            environments.switch(environments.find(NEW))
+            first.__exit__(None, None, None)
+
+    first = environments.lock(lambda: None)
+    first.__enter__()
+    Shop(place, Told(WELL), say, lambda *_: None, lambda _: False).rollback()
+
+    assert said[0] == "waiting for another installation to end"
+    assert said[-1] == f"LiteLLM {OLD}.1 is in use again"
+    note = upgrades.read(place.run)
+    assert (note.action, note.before, note.version) == ("rollback", NEW, OLD + ".1")
+
+
+def test_a_dry_run_that_waited_writes_nothing(place):
+    environments = Environments(place.folder)
+    shop.install(environments, NEW, lock_of(NEW), fill, [].append)
+
+    def say(text):
+        if text.startswith("waiting"):
+            environments.switch(environments.find(NEW))
+            first.__exit__(None, None, None)
+
+    first = environments.lock(lambda: None)
+    first.__enter__()
+    Shop(place, Told({}), say, lambda *_: None, lambda _: False).upgrade(NEW, dry_run=True)
+
     assert upgrades.read(place.run) is None
 
 
@@ -373,7 +500,10 @@ def command(place, *words):
     return CliRunner().invoke(litellm.upgrade, [*words, "--config", str(place.settings_file)])
 
 
-@pytest.mark.parametrize("words", [("--to", "latest"), ("--to", "1.2.3", "--latest"), ("--repair", "--to", "1.2.3")])
+@pytest.mark.parametrize(
+    "words",
+    [("--to", "latest"), ("--to", "1.2.3", "--latest"), ("--repair", "--to", "1.2.3"), ("--repair", "--dry-run")],
+)
 def test_what_makes_no_sense_is_misuse(place, words):
     assert command(place, *words).exit_code == 2
 
