@@ -10,11 +10,13 @@ import anyio
 import psutil
 from anyio import to_thread
 
-from ccproxy_supervisor.core.history import SEEN, Day
+from ccproxy_supervisor.core.history import Day
 from ccproxy_supervisor.core.model import Event, Transition
 from ccproxy_supervisor.edge.state import Recorded, Saved, StateFile
 from ccproxy_supervisor.edge.state import Slot as SavedSlot
 from ccproxy_supervisor.seat import Slot
+
+SEEN = 300.0  # seconds after which all is saved anew though nothing happened: what a crash may leave unrecorded
 
 
 class Handover:

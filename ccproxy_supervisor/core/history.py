@@ -10,12 +10,11 @@ from typing import Any
 
 from ccproxy_supervisor.core.incident import in_words, sentence, utc
 from ccproxy_supervisor.core.lines import spoken
-from ccproxy_supervisor.core.model import Ending, Transition
+from ccproxy_supervisor.core.model import Ending, Status, Transition
 
 DAY = 86400.0
 CHANGES, ENDINGS = 200, 100  # kept at most, of each track and in all: `/status` stays small in a crash loop
 LINES, WIDTH, TOLD = 8, 300, 5  # of the last words of an unplanned ending, and for how many of these
-SEEN = 300.0  # seconds after which a day is saved anew though nothing happened
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +82,16 @@ class History:
     """Fed with every change; answers with the last day of it."""
 
     def __init__(self, day: Day | None = None, now: float = 0.0) -> None:
-        """Go on from *day*, saved by an earlier supervisor; if it ended long before *now*, all was down since."""
+        """Go on from *day*, saved by an earlier supervisor: all was down since if it was stopping, else nobody knows."""
         day, horizon = day or Day(), now - DAY
         tracks = {number: _believed(runs, horizon, now) for number, runs in day.slots.items()}
         self._service, self._slots = _believed(day.service, horizon, now), tracks
         self._endings = deque((past for past in day.endings if horizon <= past.ending.at <= now), ENDINGS)
-        if self._service.runs and now - day.seen > 1.1 * SEEN:
-            self.observe(max(day.seen, horizon), "down", dict.fromkeys(tracks, "down"))
+        if self._service.runs and day.seen < now:
+            since = "down" if self._service.runs[-1][1] == Status.STOPPING else "unknown"
+            for track in (self._service, *tracks.values()):
+                if track.runs and track.runs[-1][1] != "gone":
+                    track.add(max(day.seen, horizon), since)
 
     def observe(self, at: float, status: str, slots: Mapping[int, str]) -> None:
         """The service is in *status* and its *slots* in these states."""
@@ -98,6 +100,8 @@ class History:
             self._slots.setdefault(number, Track()).add(at, state)
         for number in self._slots.keys() - slots.keys():
             self._slots[number].add(at, "gone")
+            if self._slots[number].runs[-1][0] <= at - DAY:
+                del self._slots[number]
 
     def ended(self, moved: Transition, ending: Ending) -> None:
         """A worker's life ended. The newest unplanned ones keep what the workers said last."""

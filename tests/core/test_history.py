@@ -3,7 +3,9 @@
 from dataclasses import replace
 from itertools import pairwise
 
-from ccproxy_supervisor.core.history import CHANGES, DAY, ENDINGS, SEEN, Day, History
+import pytest
+
+from ccproxy_supervisor.core.history import CHANGES, DAY, ENDINGS, Day, History
 from ccproxy_supervisor.core.model import Cause, Ending, State, Transition
 
 NOON = 1_795_435_200.0  # 2026-11-23 12:00 UTC
@@ -51,6 +53,16 @@ def test_a_slot_that_is_given_up_is_gone():
     history.observe(NOON, "healthy", {0: "serving", 1: "serving"})
     history.observe(NOON + 1, "healthy", {0: "serving"})
     assert [run["state"] for run in history.document(NOON + 2)["slots"]["1"]] == ["serving", "gone"]
+
+
+def test_a_slot_that_was_given_up_a_day_ago_is_forgotten():
+    history = History()
+    history.observe(NOON, "healthy", {0: "serving", 1: "serving"})
+    history.observe(NOON + 1, "healthy", {0: "serving"})
+    history.observe(NOON + DAY, "healthy", {0: "serving"})
+    assert list(history.document(NOON + DAY)["slots"]) == ["0", "1"]
+    history.observe(NOON + DAY + 1, "healthy", {0: "serving"})
+    assert list(history.document(NOON + DAY + 1)["slots"]) == ["0"]
 
 
 def test_a_crash_loop_of_a_day_keeps_the_long_states_and_forgets_the_shortest():
@@ -112,22 +124,38 @@ def test_a_day_goes_on_where_it_was_saved():
     history = History(yesterday().saved(NOON + 60), NOON + 61)
     history.observe(NOON + 61, "starting", {0: "starting"})
     document = history.document(NOON + 62)
-    assert states(document["service"]) == [("12:00:00", "starting"), ("12:00:05", "healthy"), ("12:01:01", "starting")]
-    assert [run["state"] for run in document["slots"]["0"]] == ["starting", "serving", "starting"]
+    assert states(document["service"]) == [
+        ("12:00:00", "starting"), ("12:00:05", "healthy"), ("12:01:00", "unknown"), ("12:01:01", "starting"),
+    ]  # fmt: skip
+    assert [run["state"] for run in document["slots"]["0"]] == ["starting", "serving", "unknown", "starting"]
     assert [each["worker"] for each in document["endings"]] == [1]
 
 
-def test_a_day_that_broke_off_was_down_since_it_was_last_seen():
-    history = History(yesterday().saved(NOON + 60), NOON + 60 + 2 * SEEN)
-    document = history.document(NOON + 60 + 2 * SEEN)
-    assert states(document["service"])[-1] == ("12:01:00", "down")
-    assert states(document["slots"]["0"])[-1] == ("12:01:00", "down")
+def test_after_a_stop_all_was_down_until_the_next_start():
+    history = yesterday()
+    history.observe(NOON + 50, "stopping", {0: "draining"})
+    history.observe(NOON + 59, "stopping", {})
+    document = History(history.saved(NOON + 60), NOON + 61).document(NOON + 61)
+    assert states(document["service"])[-2:] == [("12:00:50", "stopping"), ("12:01:00", "down")]
+    assert [run["state"] for run in document["slots"]["0"]][-2:] == ["draining", "gone"]
 
 
-def test_after_days_without_us_all_was_down():
-    history = History(yesterday().saved(NOON + 60), NOON + 3 * DAY)
-    assert states(history.document(NOON + 3 * DAY)["service"])[-1] == ("12:00:00", "down")
-    assert history.document(NOON + 3 * DAY)["endings"] == []
+@pytest.mark.parametrize(("last", "since"), [("healthy", "unknown"), ("unhealthy", "unknown"), ("stopping", "down")])
+def test_days_without_us_were_not_healthy(last, since):
+    history = yesterday()
+    history.observe(NOON + 30, last, {0: "serving"})
+    history = History(history.saved(NOON + 60), NOON + 3 * DAY)
+    document = history.document(NOON + 3 * DAY)
+    assert states(document["service"])[-1] == ("12:00:00", since)
+    assert states(document["slots"]["0"])[-1] == ("12:00:00", since)
+    assert document["endings"] == []
+
+
+def test_a_slot_that_was_given_up_stays_so_over_a_restart():
+    history = yesterday()
+    history.observe(NOON + 30, "healthy", {})
+    later = History(history.saved(NOON + 60), NOON + 90)
+    assert states(later.document(NOON + 90)["slots"]["0"])[-1] == ("12:00:30", "gone")
 
 
 def test_what_a_clock_set_back_makes_the_future_is_not_believed():
