@@ -12,7 +12,7 @@ from ccproxy_supervisor.deploy import pip
 
 TWO = """#!{python}
 import subprocess, sys
-inner = "import fcntl, signal; fcntl.flock(open('at-work', 'w'), fcntl.LOCK_EX); {ignore}; print('Collecting', flush=True); signal.pause()"
+inner = "import fcntl, signal; file = open('at-work', 'w'); fcntl.flock(file, fcntl.LOCK_EX); {ignore}; print('Collecting', flush=True); signal.pause()"
 subprocess.run([sys.executable, "-c", inner])
 """
 TELL = """#!{python}
