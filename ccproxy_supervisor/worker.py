@@ -111,6 +111,7 @@ class Worker:
                 self.child, self.pid = child, child.pid
                 async with create_task_group() as watch:
                     watch.start_soon(self._heed_retirement, child)
+                    watch.start_soon(self._heed_departure, child)
                     watch.start_soon(self._prove_and_watch, child)
                     status = await child.wait()
                     watch.cancel_scope.cancel()
@@ -133,6 +134,11 @@ class Worker:
         await self._bell.until(lambda: self._retired is not None)
         assert self._retired is not None
         await self._end(child, self._retired)
+
+    async def _heed_departure(self, child: Child) -> None:
+        """A stranger's SIGTERM makes it drain unasked: it accepts nobody any more, however long its streams last."""
+        await child.draining()
+        await self._end(child, Cause.EXITED)
 
     async def _prove_and_watch(self, child: Child) -> None:
         with move_on_after(self.plan.settings.proxy.start_timeout) as late:
@@ -197,7 +203,8 @@ class Worker:
         """Ask, wait, insist. Cancelled by the exit it brings about."""
         if self.cause is not None:
             await sleep_forever()  # already being ended, for another cause
-        self.cause, drainable = cause, self.state in (State.STANDBY, State.SERVING) and cause.planned
+        drainable = self.state in (State.STANDBY, State.SERVING) and (cause.planned or cause is Cause.EXITED)
+        self.cause = cause
         self._enter(State.DRAINING)
         proxy = self.plan.settings.proxy
         if drainable and not self._hurried:

@@ -47,13 +47,13 @@ async def curtain() -> AsyncIterator[anyio.abc.TaskGroup]:
 
 class FakeChild:
     """One life by its script: ready_at, lives, status, sick_at, sick_until, deaf (to SIGTERM), mute (never accepts), slow (to
-    accept), stream (seconds a drain takes), memory."""
+    accept), stream (seconds a drain takes), leaves_at (drains unasked), memory."""
 
     def __init__(self, number: int, script: dict[str, Any]) -> None:
         self.number, self.pid, self.script, self.born = number, 1000 + number, script, anyio.current_time()
         self.signals: list[tuple[float, int]] = []
         self.drained_for: float | None = None
-        self.active = False
+        self.active = self.leaving = False
         self.status: int | None = None
         self._exit = anyio.Event()
 
@@ -80,8 +80,17 @@ class FakeChild:
         await anyio.sleep(self.script.get("slow", 0))
         self.active = True
 
+    async def draining(self) -> None:
+        await anyio.sleep(self.script.get("leaves_at", math.inf))
+        self._leave()
+
     def drain(self, seconds: float) -> None:
-        self.drained_for, self.active = seconds, False
+        self.drained_for = seconds
+        if not self.leaving:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.leaving, self.active = True, False
         self.script = {**self.script, "lives": self.age + self.script.get("stream", 0)}
         self._redrawn.set()
 

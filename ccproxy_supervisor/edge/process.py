@@ -39,7 +39,7 @@ class OsChild:
     def __init__(self, number: int, process: Process, control: socket.socket, capture: Capture) -> None:
         self.number, self.pid = number, process.pid
         self._process, self._control, self._capture = process, control, capture
-        self._ready, self._accepting = anyio.Event(), anyio.Event()
+        self._ready, self._accepting, self._draining = anyio.Event(), anyio.Event(), anyio.Event()
         self._told = b""
         try:
             self.stats: psutil.Process | None = psutil.Process(process.pid)
@@ -56,6 +56,9 @@ class OsChild:
         self._tell("activate")
         await self._accepting.wait()
 
+    async def draining(self) -> None:
+        await self._draining.wait()
+
     def drain(self, seconds: float) -> None:
         self._tell(f"drain {seconds}")
 
@@ -69,7 +72,7 @@ class OsChild:
 
     async def listen(self) -> None:
         """Hear what the launcher says, for as long as it lives."""
-        heard = {b"ready": self._ready, b"accepting": self._accepting}
+        heard = {b"ready": self._ready, b"accepting": self._accepting, b"draining": self._draining}
         buffer = b""
         while True:
             await anyio.wait_readable(self._control)

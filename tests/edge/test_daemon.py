@@ -82,6 +82,25 @@ def test_a_standby_takes_over(daemon):
     daemon.until(lambda s: [w["state"] for w in s["workers"]] == ["serving", "standby"])
 
 
+def test_a_standby_takes_over_from_a_worker_that_a_stranger_told_to_leave(daemon):
+    daemon.change(proxy={"standby": 1})
+    daemon.start(wait=None)
+    daemon.until(lambda s: [w["state"] for w in s["workers"]] == ["serving", "standby"])
+    (before,), (warm,) = daemon.pids(), daemon.pids("standby")
+    lines = []
+    reader = follow(daemon, lines, chunks=60)
+    os.kill(before, signal.SIGTERM)
+    daemon.until(lambda s: before not in [w["pid"] for w in s["workers"] if w["state"] == "serving"])
+
+    while (answered := daemon.get("/").text) == str(before):  # it accepts for another moment
+        pass
+    assert (answered, reader.is_alive()) == (str(warm), True)
+    reader.join()
+    assert lines[-1] == "data: [DONE]"
+    assert len(lines) == 61
+    daemon.until(lambda s: (s["workers"][0]["last_ending"] or {}).get("cause") == "exited")
+
+
 @pytest.mark.parametrize("trouble", ["stopped", "blocked", "sick"])
 def test_an_unresponsive_worker_is_replaced(daemon, trouble):
     daemon.start()

@@ -198,6 +198,24 @@ async def test_a_worker_that_drains_owes_no_answer(stage):
     assert (80, "1 gone stop") in stage.diary
 
 
+async def test_a_worker_that_leaves_unasked_is_followed_at_once_and_may_finish(stage):
+    stage.lives[1] = {"leaves_at": 50, "stream": 12, "status": 0}
+
+    await play(stage, 100, plan_of(1, 1))
+
+    assert {(50, "1 draining"), (50, "2 serving"), (50, "failover 0 0.0"), (62, "1 gone exited")} <= set(stage.diary)
+    assert stage.children[0].signals == []
+
+
+async def test_a_worker_that_leaves_unasked_is_not_waited_for_longer_than_for_a_drain(stage):
+    stage.lives[1] = {"leaves_at": 50, "stream": 1e9, "deaf": True}
+
+    await play(stage, 100)
+
+    assert stage.children[0].signals == [(80, 15), (85, 9)]
+    assert {(51.1, "2 serving"), (85, "1 gone exited")} <= set(stage.diary)
+
+
 async def test_stop_kills_what_does_not_leave(stage):
     stage.lives[1] = {"stream": 1e9, "deaf": True}
 
