@@ -18,6 +18,7 @@ __all__ = ["Change", "Settings", "changes", "examine", "parse", "schema"]
 
 Text = Annotated[str, AfterValidator(values.text), Field(json_schema_extra={"minLength": 1})]
 Host = Annotated[str, AfterValidator(values.host)]
+Version = Annotated[str, AfterValidator(values.version), Field(json_schema_extra={"pattern": f"^{values.VERSION}$"})]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Variables = dict[Annotated[str, AfterValidator(values.own_variable)], Annotated[str, AfterValidator(values.no_nul)]]
 
@@ -156,8 +157,8 @@ class UpgradeSettings(_Strict):
 
     canary_model: Text | None = None
     """Model a new version must answer for; null: the first mock or local one."""
-    denied: tuple[Text, ...] = ()
-    """Versions never to install, besides those known to be malicious."""
+    denied: tuple[Version, ...] = ()
+    """Versions never to install, each by its name, besides those known to be malicious."""
     keep: int = Field(2, ge=1)
     """Environments kept, the running one included."""
 

@@ -11,6 +11,7 @@ _OURS = {
     "WORKER_CONFIG": "set proxy.config",
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "set proxy.auth",
 }
+VERSION = r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?"  # as a package index spells it
 
 
 def text(value: str) -> str:
@@ -36,6 +37,13 @@ def host(value: str) -> str:
     """An address or a host name, without port, brackets or scheme."""
     if not is_address(value) and not re.fullmatch(r"(?!-)[A-Za-z0-9._-]{1,253}", value):
         raise ValueError("must be an address such as 127.0.0.1, or a host name, without port or brackets")
+    return value
+
+
+def version(value: str) -> str:
+    """One release of a package: a range or a pattern would be equal to none."""
+    if not re.fullmatch(VERSION, value, re.ASCII):
+        raise ValueError(f"must be one version such as 1.82.7, not {value[:40]!r}")
     return value
 
 

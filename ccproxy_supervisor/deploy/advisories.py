@@ -20,8 +20,8 @@ class Advisories:
     vulnerable: tuple[tuple[SpecifierSet, str], ...]
 
     def denied(self, version: str) -> str | None:
-        """Say why *version* must not be installed, however it is spelled."""
-        return self.malicious.get(canonicalize_version(version))
+        """Say why *version* must not be installed, however it is spelled and whoever built it (`+local`)."""
+        return self.malicious.get(canonicalize_version(version.partition("+")[0]))
 
     def known(self, version: str) -> list[str]:
         """List the advisories that name *version*."""

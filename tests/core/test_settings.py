@@ -194,6 +194,19 @@ def test_a_wrong_value_is_refused_in_plain_words(text, message):
     assert fault(text) == message
 
 
+@pytest.mark.parametrize("said", ["1.104.*", ">=1.104,<1.105", "1.104.3-typo", "1.82.7+local", "v1.82.7", " 1", ""])
+def test_what_would_never_match_a_release_cannot_be_denied(said):
+    told = f"1: upgrade.denied[1]: must be one version such as 1.82.7, not {said!r}"
+
+    assert fault(f"upgrade: {{denied: ['1.82.7', '{said}']}}") == told
+    assert not re.match(schema()["$defs"]["UpgradeSettings"]["properties"]["denied"]["items"]["pattern"], said)
+
+
+@pytest.mark.parametrize("said", ["1", "1.83.14", "1.80.0rc2", "1.74.9.post1", "1.82.3.dev1", "1.1a1.post2.dev3"])
+def test_every_release_can_be_denied(said):
+    assert parse(f"upgrade: {{denied: ['{said}']}}").upgrade.denied == (said,)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

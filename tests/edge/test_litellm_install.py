@@ -329,7 +329,7 @@ def test_changes_name_litellm_first():
     ]
 
 
-@pytest.mark.parametrize("version", ["1.82.7", "1.82.8", "1.82.7.0", "9.9.0"])
+@pytest.mark.parametrize("version", ["1.82.7", "1.82.8", "1.82.7.0", "1.82.7+local.1", "9.9.0"])
 def test_a_denied_version_is_denied_however_it_is_spelled(version):
     assert advisories(["9.9"]).denied(version)
 
