@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ccproxy_supervisor.core.model import SUPERSEDED
 from ccproxy_supervisor.deploy import locks, pip
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.errors import InstallError
@@ -31,7 +32,7 @@ from wheels import release
 
 pytestmark = pytest.mark.real
 OTHER = "1.105.0"  # a real release besides the pinned one
-GOOD, BETTER, BROKEN, SICK, EVIL = "9.0.0", "9.1.0", "9.2.0", "9.3.0", "9.4.0"
+GOOD, BETTER, BROKEN, SICK, EVIL, SLOW, HALF = "9.0.0", "9.1.0", "9.2.0", "9.3.0", "9.4.0", "9.5.0", "9.6.0"
 ECHO = "model_list: [{model_name: echo, litellm_params: {model: hosted_vllm/echo, mock_response: hi}}]\n"
 
 
@@ -97,6 +98,21 @@ def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(pinned):
 # Releases of the stub: installed by the real pip, started by the real launcher.
 
 
+#: Once it is in use, it starts when there is a file `go`.
+WAITS = f"""
+import os, time
+while os.readlink("venv").endswith("{SLOW}") and not os.path.exists("go"):
+    time.sleep(0.05)
+""".encode()
+#: Starts twice: as the canary, and for the first of two slots.
+FAILS = b"""
+import os
+open(f"start-{os.getpid()}", "w").close()
+if sum(name.startswith("start-") for name in os.listdir(".")) > 2:
+    raise RuntimeError("one too many")
+"""
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheels")
@@ -107,6 +123,8 @@ def wheels(tmp_path_factory):
         BETTER: {},
         BROKEN: {server: b"raise RuntimeError('no such table: models')\n"},
         SICK: {server: stub.replace(b'200 if model == "echo" else 400', b"500")},
+        SLOW: {server: WAITS + stub},
+        HALF: {server: FAILS + stub},
         EVIL: {"litellm_init.pth": b"import os; open(os.environ['HOME'] + '/stolen', 'w').close()\n"},
     }.items():
         release(folder, version, more, requires=("uvicorn",))
@@ -261,6 +279,83 @@ def test_an_interpreter_that_vanished_is_named_and_mended(place):
     assert "which is gone" in repaired.stdout
     assert place.status()["litellm"] == GOOD
     assert not broken.path.exists()
+
+
+def test_an_interpreter_that_vanished_is_mended_while_its_workers_serve(place):
+    daemon = place.start()
+    broken = Environments(daemon.folder).current
+    (before,) = daemon.pids()
+    for python in (broken.path / "bin").glob("python*"):
+        python.unlink()
+        python.symlink_to("/nowhere/Cellar/python3")
+
+    with Load(daemon.port, path="/v1/chat/completions", ask=question("hi")) as load:
+        repaired = typed(daemon, "upgrade", "--repair")
+
+    assert repaired.returncode == 0
+    assert load.lost == []
+    (after,) = daemon.status()["workers"]
+    assert after["pid"] != before
+    assert after["python"] == f"{daemon.folder.resolve()}/venvs/{GOOD}-2/bin/python"
+    assert not broken.path.exists()
+
+
+def test_a_release_that_fails_in_the_second_slot_leaves_neither_slot(place):
+    place.change(proxy={"workers": 2})
+    daemon = place.start()
+
+    result = typed(daemon, "upgrade", "--to", HALF)
+
+    assert result.returncode == 1
+    assert "one too many" in result.stderr
+    assert linked(daemon) == GOOD
+    status = daemon.until(lambda status: len(status["workers"]) == 2)
+    assert {worker["python"] for worker in status["workers"]} == {f"{daemon.folder.resolve()}/venvs/{GOOD}/bin/python"}
+    assert status["status"] == "healthy"
+
+
+def test_a_reload_during_the_roll_takes_up_the_new_release_with_it(place):
+    daemon, told = place.start(), {}
+    with started(daemon.folder, ("upgrade", "--to", SLOW)) as process:
+        rolling(daemon)
+        daemon.change(logs={"level": "debug"})
+        reload = threading.Thread(target=lambda: told.update(daemon.order("/reload")))
+        reload.start()
+        daemon.until(lambda _: any(SUPERSEDED in line.get("detail", "") for line in daemon.log()))
+        daemon.write("go", "")
+        out, err = process.communicate(timeout=120)
+        reload.join()
+
+    assert process.returncode == 0, out + err
+    assert told["result"] == "rolled"
+    assert daemon.status()["litellm"] == linked(daemon) == SLOW
+    assert {each.version for each in Environments(daemon.folder).all()} == {GOOD, SLOW}
+
+
+def rolling(daemon):
+    """Wait until a worker of SLOW is to take over."""
+    python = f"{daemon.folder.resolve()}/venvs/{SLOW}/bin/python"
+    daemon.until(
+        lambda status: (
+            linked(daemon) == SLOW
+            and any(worker["python"] == python and worker["state"] == "starting" for worker in status["workers"])
+        ),
+        120,
+    )
+
+
+def test_an_upgrade_that_is_killed_after_the_switch_is_finished_by_the_daemon_and_can_be_undone(place):
+    daemon = place.start()
+    with started(daemon.folder, ("upgrade", "--to", SLOW)) as process:
+        rolling(daemon)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+
+    assert daemon.get("/health/readiness").status_code == 200
+    daemon.write("go", "")
+    daemon.until(lambda status: status["litellm"] == SLOW and len(status["workers"]) == 1)
+    assert typed(daemon, "rollback").returncode == 0
+    assert daemon.status()["litellm"] == linked(daemon) == GOOD
 
 
 @pytest.mark.parametrize("line", ["packages change", "installing", "of 4 packages", "inspecting", "trying it"])
