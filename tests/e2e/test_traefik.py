@@ -2,14 +2,16 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
 import threading
 import time
 
 import pytest
 
 from ccproxy_supervisor.cli.gateway import token
-from daemon import Daemon
+from daemon import ROOT, Daemon
 from front import Clients, Front, Leash, opened, until
 
 pytestmark = pytest.mark.real
@@ -139,6 +141,29 @@ def test_the_access_log_names_the_client_and_not_its_token(front, alice):
     until(lambda: any(line.get("RouterName") == "client-alice@file" for line in front.access_log()), 5)
     written = "".join(path.read_text() for path in front.folder.glob("*.log"))
     assert alice not in written
+
+
+def test_an_access_log_that_has_grown_large_is_set_aside_and_begun_anew(tmp_path):
+    """As the page about Traefik has cron do it, with a pkill that knows no other Traefik than ours."""
+    line = re.search(r"'\d+ \* \* \* \* (find .*)'\) \| crontab -", (ROOT / "docs" / "TRAEFIK.md").read_text())[1]
+    with Daemon() as daemon, Front(daemon) as front:
+        (tmp_path / "ccproxy").symlink_to(daemon.folder)
+        pkill = tmp_path / "pkill"
+        pkill.write_text(f'#!/bin/sh\n[ "$*" = "-USR1 -x traefik" ] && kill -USR1 {front.process.pid}\n')
+        pkill.chmod(0o755)
+        current, aside = front.folder / "access.log", front.folder / "access.log.1"
+
+        def hourly() -> None:
+            around = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+            subprocess.run(["/bin/sh", "-c", line], env=around, check=True)
+
+        hourly()
+        assert not aside.exists()
+        os.truncate(current, 21 << 20)
+        hourly()
+        assert aside.stat().st_size >= 21 << 20
+        until(current.exists, 5)
+        until(lambda: front.get("/after")[0] == 401 and "/after" in current.read_text(), 5)
 
 
 def test_a_killed_worker_takes_along_only_what_was_inside_it(front, daemon, alice):
