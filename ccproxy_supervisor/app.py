@@ -116,10 +116,9 @@ class Daemon:
         self.wake = Wake(self.tell, every=watchdog.TICK)
         self.watchdog = watchdog.Watchdog(home.run / "stuck-stack.txt")
         self.asking = Asking(home, lambda: self.plan, fetch)
-        self.ollama = OllamaWatch(fetch, self.tell, settings.ollama, models)
-        self.models = ModelWatch(
-            self.ask_serving, self.ollama.harmless, self.samples.busy, self.tell, settings.models, models
-        )
+        self.ollama = OllamaWatch(fetch, self.tell, settings.ollama, models, self.wake.grace)
+        ask = self.wake.sparing(self.ask_serving)
+        self.models = ModelWatch(ask, self.ollama.harmless, self.samples.busy, self.tell, settings.models, models)
         self.orders = Orders(self, self.asking, self.logs.rotate, self.tell)
         self.gauges = Gauges(self._sources(), __version__)
         self.gauges.adopt(*_labels(plan))
@@ -149,7 +148,8 @@ class Daemon:
                     await self._supervise(public, saved)
                 tasks.cancel_scope.cancel()
         except Exception as error:
-            self.incidents.record(crashed(time.time(), "".join(traceback.format_exception(error)).splitlines()))
+            words = self.logs.mask("".join(traceback.format_exception(error)).encode(errors="replace"))
+            self.incidents.record(crashed(time.time(), words.decode(errors="replace").splitlines()))
             raise
         finally:
             self.watchdog.close()

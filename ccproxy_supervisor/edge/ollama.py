@@ -27,11 +27,18 @@ class _UnwellError(Exception):
 
 
 class OllamaWatch:
-    """*status* is what it said last; None while it has not been asked, or is not to be."""
+    """*status* is what it said last; None while it has not been asked, or is not to be. In *grace* it may be silent."""
 
-    def __init__(self, fetch: Fetch, journal: Journal, settings: OllamaSettings, models: Iterable[Model]) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        journal: Journal,
+        settings: OllamaSettings,
+        models: Iterable[Model],
+        grace: Callable[[], bool],
+    ) -> None:
         self.status: OllamaStatus | None = None
-        self._fetch, self._journal = fetch, journal
+        self._fetch, self._journal, self._grace = fetch, journal, grace
         self._settings, self._models = settings, tuple(models)
         self._changed, self._round = anyio.Event(), 0
 
@@ -93,9 +100,12 @@ class OllamaWatch:
             raise _UnwellError(path, outcome.seconds, "garbage", str(error)) from None
 
     def _tell(self, status: OllamaStatus, judged: Verdict) -> None:
-        before, self.status = self.status, status
-        self._round += 1
+        before = self.status
         self._journal(Probed("ollama", "ollama", judged))
+        if before and before.up and not status.up and self._grace():
+            return
+        self.status = status
+        self._round += 1
         self._journal(status)
         if before is None or before.up != status.up:
             if status.up:

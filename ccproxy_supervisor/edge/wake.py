@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from ccproxy_supervisor.core.model import Journal, Note
 
 SETTLE = 30.0  # seconds of grace: pages come back from swap, networks and Ollama return
 SLACK = 2.0  # seconds by which a watch may come late before it counts as a pause
 WORTH_A_LINE = 1.0  # seconds; below it clocks merely differ
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Clocks(NamedTuple):
@@ -46,6 +49,15 @@ class Wake:
         """Whether the machine or this process has just come back, so that a failed probe must not count."""
         self.observe()
         return self._last.awake < self._until
+
+    def sparing(self, ask: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T | None]]:
+        """Return *ask* as it is outside of a grace; in one there is no answer, and one that was waited for is none."""
+
+        async def spared(*args: P.args, **more: P.kwargs) -> T | None:
+            answer = None if self.grace() else await ask(*args, **more)
+            return None if self.grace() else answer
+
+        return spared
 
     def observe(self) -> float:
         """Return how many seconds the machine slept since the last look."""

@@ -52,10 +52,10 @@ class Ollama:
         return [when for when, _, asked in self.asked if asked == path]
 
 
-async def watching(ollama, seconds, *models, then=None, **settings):
+async def watching(ollama, seconds, *models, then=None, grace=lambda: False, **settings):
     """Watch for some virtual seconds, call *then* and watch as long again; returns the watch and its journal."""
     journal = []
-    watch = OllamaWatch(ollama.fetch, journal.append, OllamaSettings(**settings), models)
+    watch = OllamaWatch(ollama.fetch, journal.append, OllamaSettings(**settings), models, grace)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch.run)
         await anyio.sleep(seconds)
@@ -237,3 +237,23 @@ async def test_which_of_ollamas_models_a_wildcard_would_load_cannot_be_known(pro
     watch, _ = await watching(ollama, 1)
     asks_elsewhere = provider == "openai" and base is None
     assert await watch.harmless(Model("any", f"{provider}/*", api_base=base)) is asks_elsewhere
+
+
+@pytest.mark.parametrize(("grace", "up"), [(True, True), (False, False)])
+async def test_silence_after_a_wake_is_a_failed_probe_and_no_verdict(grace, up):
+    ollama = Ollama()
+    watch, journal = await watching(
+        ollama, 20, then=lambda _: setattr(ollama, "takes", 60.0), grace=lambda: grace, interval=15.0
+    )
+
+    assert [probed.verdict.ok for probed in of(journal, Probed)] == [True, True, False]
+    assert watch.status.up is up
+    assert {status.up for status in of(journal, OllamaStatus)} == {True, up}
+
+
+async def test_an_ollama_that_was_never_seen_is_given_no_grace():
+    ollama = Ollama()
+    ollama.takes = 60.0
+    watch, _ = await watching(ollama, 20, grace=lambda: True)
+
+    assert not watch.status.up

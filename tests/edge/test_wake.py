@@ -1,5 +1,6 @@
 """Sleep, a paused process and a set clock are three different things."""
 
+import anyio
 import pytest
 
 from ccproxy_supervisor.edge.wake import Clocks, Wake, read_clocks
@@ -91,3 +92,18 @@ def test_the_clocks_of_this_system_agree_while_it_is_awake():
     assert wake.observe() < 1
     assert (wake.grace(), notes) == (False, [])
     assert read_clocks().through >= read_clocks().awake - 1
+
+
+@pytest.mark.parametrize(("before", "during", "told"), [(0, 0, "well"), (60, 0, None), (0, 60, None)])
+def test_nobody_is_asked_in_a_grace_and_an_answer_that_came_through_a_sleep_is_none(machine, before, during, told):
+    asked = []
+
+    async def ask(model):
+        asked.append(model)
+        machine.sleep(during)
+        return "well"
+
+    machine.sleep(before)
+
+    assert anyio.run(machine.wake.sparing(ask), "echo") == told
+    assert asked == ([] if before else ["echo"])
