@@ -75,7 +75,7 @@ class Supervisor:
 
     async def canary(self, plan: Plan, judge: Callable[[Worker], Awaitable[str | None]]) -> str | None:
         """Prove a worker of *plan* without letting it serve; return what is wrong with it."""
-        return await self.pool.audition(plan, judge)
+        return "stopping" if self.stopping else await self.pool.audition(plan, judge)
 
     async def _reload(self, by: str, cause: Cause) -> Reloaded:
         kept = f"keeping generation {self.pool.generation}"
@@ -104,6 +104,8 @@ class Supervisor:
     async def _undertake(self, roll: Roll, work: Callable[[Roll], Awaitable[None]]) -> None:
         """One roll at a time: the newest."""
         await self._supersede()
+        if self.stopping:
+            return
         self._roll = roll
         try:
             with roll.scope:

@@ -276,6 +276,52 @@ async def test_orders_while_stopping_are_refused(stage, opened):
         assert (report.result, report.detail) == ("refused", "stopping; keeping generation 1")
 
 
+@pytest.mark.parametrize("_attempt", range(10))  # the order in which tasks wake is drawn
+async def test_a_reload_and_a_stop_at_once_during_a_roll_leave_nobody_behind(stage, opened, _attempt):
+    stage.lives[2] = {"ready_at": 40}
+    async with anyio.create_task_group() as tasks, opened(plan_of()) as supervisor:
+        stage.file = plan_of(digest="b")
+        tasks.start_soon(supervisor.reload, "SIGHUP")
+        await anyio.sleep(5)
+        stage.file = plan_of(digest="c")
+        tasks.start_soon(supervisor.reload, "SIGHUP")
+        await anyio.lowlevel.checkpoint()
+        supervisor.stop("SIGTERM")
+    assert stage.now == 35
+
+
+async def test_a_canary_while_stopping_is_refused(stage, opened):
+    stage.lives[1] = {"stream": 20}
+    async with opened(plan_of()) as supervisor:
+        supervisor.stop("SIGTERM")
+        await anyio.sleep(1)
+        assert await supervisor.canary(plan_of(), anyio.sleep) == "stopping"
+    assert len(stage.children) == 1
+
+
+async def test_a_canary_that_a_stop_ends_says_so(stage, opened):
+    stage.lives[2] = {"ready_at": 100}
+    async with opened(plan_of()) as supervisor, anyio.create_task_group() as tasks:
+        reasons = []
+
+        async def prove():
+            reasons.append(await supervisor.canary(plan_of(), anyio.sleep))
+
+        tasks.start_soon(prove)
+        await anyio.sleep(1)
+        supervisor.stop("SIGTERM")
+    assert reasons == ["worker 2 ended before it was ready (stop, status -15): last line"]
+
+
+async def test_an_upgrade_replaces_a_serving_worker_and_is_its_cause(stage, opened):
+    stage.lives[1] = {"stream": 3}
+    async with opened(plan_of()) as supervisor:
+        report = await supervisor.reload("CLI", Cause.UPGRADE)
+        assert (report.result, supervisor.pool.generation) == ("rolled", 2)
+        assert [what for _, what in stage.diary][-3:] == ["1 draining", "1 gone upgrade", "reload rolled"]
+        assert states(supervisor) == [(2, "serving")]
+
+
 async def test_while_stopping_the_supervisor_answers_at_once(stage, opened):
     stage.lives[1] = {"stream": 20}
     async with opened(plan_of()):
