@@ -84,7 +84,9 @@ def ask(
         raise NotRunning from None
     except PermissionError:
         raise click.ClickException(f"cannot talk to the daemon of {home.folder}: it belongs to another user") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (ConnectionError, http.client.IncompleteRead, ValueError):  # all its own answers are JSON
+        raise click.ClickException(f"the daemon of {home.folder} stopped before it had an answer") from None
+    except (OSError, http.client.HTTPException) as error:
         raise click.ClickException(f"cannot talk to the daemon of {home.folder}: {error or 'no answer'}") from None
     finally:
         connection.close()

@@ -68,14 +68,18 @@ class Upgrades:
         return {"pinned": self._pinned, "last": told}
 
     def collect(self) -> Iterator[Metric]:
-        """Answer the registry; before the first one there is no sample."""
+        """Answer the registry; before the first change there is no sample of it."""
         last = read(self._run)
+        ours = GaugeMetricFamily(
+            "ccproxy_litellm_upgrade_pinned_info", "The version this supervisor was tested with.", labels=["version"]
+        )
         well = GaugeMetricFamily("ccproxy_litellm_upgrade_last_success", "Whether the last change of LiteLLM was made.")
         when = GaugeMetricFamily("ccproxy_litellm_upgrade_timestamp_seconds", "When the last change of LiteLLM ended.")
         if last:
             well.add_metric([], last.result == "done")
             when.add_metric([], last.at)
-        yield from (well, when)
+        ours.add_metric([self._pinned], 1)
+        yield from (ours, well, when)
 
 
 def pinned() -> str:

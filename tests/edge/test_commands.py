@@ -1,8 +1,12 @@
 """Commands that look, and how all of them fail."""
 
 import json
+import socket
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -109,3 +113,31 @@ def test_a_light_command_imports_nothing_heavy(daemon):
     loaded = set(subprocess.run(command, capture_output=True, text=True, check=False).stdout.split())
     assert "ccproxy_supervisor.cli.daemon" in loaded
     assert not loaded & {"pydantic", "anyio", "starlette", "uvicorn", "rich", "httpx", "prometheus_client"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+        b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 21\r\n\r\nInternal Server Error",
+    ],
+)
+def test_a_daemon_that_stops_while_it_is_asked_is_said_to_have_stopped(said, monkeypatch):
+    with tempfile.TemporaryDirectory(prefix="cc-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(folder)
+        Path("run").mkdir()
+        listener.bind("run/control.sock")
+        listener.listen()
+
+        def answer():
+            with listener.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(said)
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(answer)
+            result = call("restart", "--config", f"{folder}/supervisor.yaml")
+
+    assert result.exit_code == 1
+    assert result.output == f"Error: the daemon of {folder} stopped before it had an answer\n"

@@ -395,7 +395,9 @@ def test_the_note_of_the_last_change_comes_back_and_rubbish_is_no_note(tmp_path)
 def test_the_daemon_shows_the_last_change_and_what_is_pinned(tmp_path):
     shown = upgrades.Upgrades(tmp_path)
     assert shown.document() == {"pinned": upgrades.pinned(), "last": None}
-    assert [sample for metric in shown.collect() for sample in metric.samples] == []
+    assert [(sample.name, sample.labels, sample.value) for metric in shown.collect() for sample in metric.samples] == [
+        ("ccproxy_litellm_upgrade_pinned_info", {"version": upgrades.pinned()}, 1)
+    ]
 
     upgrades.write(tmp_path, upgrades.Upgrade("upgrade", "failed", 1795459200.0, 2.0, "1.2.3", "1.0.0", "why"))
 
@@ -409,6 +411,7 @@ def test_the_daemon_shows_the_last_change_and_what_is_pinned(tmp_path):
         "detail": "why",
     }
     assert {sample.name: sample.value for metric in shown.collect() for sample in metric.samples} == {
+        "ccproxy_litellm_upgrade_pinned_info": 1,
         "ccproxy_litellm_upgrade_last_success": 0,
         "ccproxy_litellm_upgrade_timestamp_seconds": 1795459200.0,
     }
