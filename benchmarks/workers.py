@@ -66,9 +66,9 @@ def rolling() -> Iterator[Number]:
 
 
 def hung() -> Iterator[Number]:
-    """SIGSTOP of the serving worker, probed every second."""
+    """SIGSTOP of the serving worker, probed every second, the other settings as shipped."""
     waits = []
-    with real(proxy={"standby": 1}, health={"interval": "1s", "timeout": "1s"}) as daemon:
+    with real(proxy={"standby": 1}, health={"interval": "1s", "timeout": "3s"}) as daemon:
         daemon.start(seconds=120)
         for _ in range(3):
             (victim,), _ = _ready(daemon)

@@ -24,7 +24,7 @@ from ccproxy_supervisor.core.model import (
     Verdict,
 )
 from ccproxy_supervisor.core.plan import Plan
-from ccproxy_supervisor.core.policy import Streak, outgrown
+from ccproxy_supervisor.core.policy import Streak, outgrown, patience
 
 EAGER = 0.1  # seconds between the probes that prove a new worker
 
@@ -180,7 +180,7 @@ class Worker:
         while self.cause is None:
             health = self.plan.settings.health
             asked = current_time()
-            verdict = await self._ports.liveness(self.number, health.timeout)
+            verdict = await self._ports.liveness(self.number, patience(health.interval, health.timeout))
             if self.cause is not None:
                 return  # asked to leave meanwhile: it owes no answer
             self._ports.journal(Probed("liveness", f"worker {self.number}", verdict))

@@ -147,8 +147,11 @@ class Stage:
 
     async def probe(self, number: int, timeout: float) -> Verdict:
         child = next(c for c in self.children if c.number == number)
-        well = not child.script.get("sick_at", math.inf) <= child.age < child.script.get("sick_until", math.inf)
-        await anyio.sleep(0 if well else child.script.get("hangs", 0) and timeout)
+        healed = child.script.get("sick_until", math.inf) - child.age
+        well = not (child.script.get("sick_at", math.inf) <= child.age and healed > 0)
+        if not well and child.script.get("hangs"):
+            await anyio.sleep(min(timeout, healed))
+            well = healed < timeout
         return Verdict(well, 0.0, "" if well else "timeout")
 
     def journal(self, event: Any) -> None:

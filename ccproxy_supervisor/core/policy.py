@@ -46,6 +46,12 @@ def backoff(policy: Backoff, record: Record, well: float, draw: float) -> tuple[
     return min(jittered, policy.longest_delay), Record(record.failures + 1, delay)
 
 
+def patience(interval: float, timeout: float) -> float:
+    """Return how long to wait for a sign of life: until the next one is due. A second at least: a LiteLLM that works may
+    block its loop for so long."""
+    return min(timeout, max(interval, 1.0))
+
+
 @dataclass(frozen=True, slots=True)
 class Streak:
     """Equal probe answers in a row: *good* ones make a worker ready, *bad* ones condemn it."""

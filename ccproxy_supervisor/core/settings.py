@@ -91,6 +91,7 @@ class HealthSettings(_Strict):
 
     interval: Timeout = 5.0
     timeout: Timeout = 3.0
+    """To answer; a worker that is ready, at most until it is asked again (but a second)."""
     failures: int = Field(3, ge=1)
     """So many in a row, and the worker is replaced."""
     successes: int = Field(2, ge=1)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from ccproxy_supervisor.core.model import MOVES, Cause, State
-from ccproxy_supervisor.core.policy import Record, Streak, backoff, outgrown
+from ccproxy_supervisor.core.policy import Record, Streak, backoff, outgrown, patience
 
 P = SimpleNamespace(first_delay=1.0, factor=2.0, longest_delay=30.0, jitter=0.5, stable_after=60.0)
 
@@ -38,6 +38,13 @@ def test_a_first_delay_of_zero_stays_zero():
     for _ in range(5):
         delay, record = backoff(policy, record, 0.0, 0.9)
         assert delay == 0.0
+
+
+@pytest.mark.parametrize(
+    ("interval", "timeout", "waits"), [(5, 3, 3), (1, 3, 1), (2, 3, 2), (0.2, 3, 1), (0.2, 0.3, 0.3)]
+)
+def test_a_sign_of_life_is_waited_for_until_the_next_is_due_but_for_a_second_at_least(interval, timeout, waits):
+    assert patience(interval, timeout) == waits
 
 
 def test_streaks_count_equal_answers_in_a_row():

@@ -74,6 +74,23 @@ async def test_a_hung_worker_is_replaced_at_once_and_killed_in_the_background(st
     assert (68.1, "1 gone unresponsive") in stage.diary
 
 
+async def test_a_hung_worker_is_noticed_within_four_seconds_when_asked_every_second(stage):
+    stage.lives[1] = {"sick_at": 50.2, "deaf": True, "hangs": True}
+
+    await play(stage, 300, patched(plan_of(1, 1), "health", interval=1.0))
+
+    assert {(54.1, "1 draining"), (54.1, "2 serving")} <= set(stage.diary)  # asked in vain at 51.1, 52.1 and 53.1
+
+
+@pytest.mark.parametrize(("interval", "blocked"), [(0.2, 2.9), (1.0, 2.9), (5.0, 12.9)])
+async def test_a_worker_that_blocks_its_loop_for_a_while_is_left_alone(stage, interval, blocked):
+    stage.lives[1] = {"sick_at": 50, "sick_until": 50 + blocked, "hangs": True}
+
+    await play(stage, 300, patched(plan_of(), "health", interval=interval))
+
+    assert len(stage.children) == 1
+
+
 async def test_one_good_answer_forgives_bad_ones(stage):
     stage.lives[1] = {"sick_at": 50, "sick_until": 57}
 
