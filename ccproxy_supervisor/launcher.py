@@ -197,13 +197,19 @@ def private_socket(path: str) -> Iterator[socket.socket]:
         sock.bind(path)
     finally:
         os.umask(old)
-    mine = os.stat(path).st_ino
+    mine = identity(path)
     try:
         yield sock
     finally:
         with contextlib.suppress(OSError):
-            if os.stat(path).st_ino == mine:
+            if identity(path) == mine:
                 os.unlink(path)
+
+
+def identity(path: str) -> tuple[int, int]:
+    """The number alone is given to the next file as soon as uvicorn has closed ours."""
+    found = os.stat(path)
+    return found.st_ino, found.st_ctime_ns
 
 
 async def warm_up(app: Any, state: dict[str, Any]) -> None:

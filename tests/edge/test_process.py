@@ -18,6 +18,7 @@ from ccproxy_supervisor.core.model import SpawnError
 from ccproxy_supervisor.core.plan import Birth
 from ccproxy_supervisor.edge.listener import open_listener
 from ccproxy_supervisor.edge.process import Spawner, usage
+from ccproxy_supervisor.launcher import private_socket
 from daemon import STUB
 from stage import plan_of
 
@@ -165,7 +166,8 @@ async def test_leaving_the_context_kills_and_reaps(workshop):
 
 
 async def test_a_program_that_does_not_exist_is_a_spawn_error(workshop):
-    with pytest.raises(SpawnError, match="cannot start /no/python: No such file or directory"):
+    told = "cannot start /no/python: No such file or directory; run: ccproxy-supervisor upgrade --repair"
+    with pytest.raises(SpawnError, match=told):
         async with workshop(python="/no/python"):
             pass
 
@@ -195,6 +197,16 @@ async def test_a_worker_whose_supervisor_died_lets_go_of_the_port(workshop):
         await child.activate()
         child._control.shutdown(socket.SHUT_RDWR)  # what the kernel does to the other end of a dead process
         assert await child.wait() == 0
+
+
+def test_a_socket_that_was_given_our_old_one_s_number_is_left_alone(tmp_path):
+    path = str(tmp_path / "w1.sock")
+    with private_socket(path):
+        born = os.stat(path).st_ctime_ns
+        while os.stat(path).st_ctime_ns == born:  # of the same number, and younger: what another worker may have made
+            os.chmod(path, 0o600)
+
+    assert os.path.exists(path)
 
 
 async def test_no_descriptors_left_is_a_spawn_error(tmp_path):
