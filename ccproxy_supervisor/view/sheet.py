@@ -12,7 +12,7 @@ from ccproxy_supervisor.view.words import ago, memory, printable
 GOOD, BUSY, BAD, DIM, NONE = "good", "busy", "bad", "dim", ""
 TONES = {
     "healthy": GOOD, "degraded": BUSY, "unhealthy": BAD, "starting": BUSY, "stopping": BUSY,
-    "serving": GOOD, "standby": NONE, "draining": BUSY, "backoff": BAD, "gone": BAD,
+    "serving": GOOD, "standby": NONE, "draining": BUSY, "backoff": BAD, "gone": DIM,
     "applied": GOOD, "rolled": GOOD, "unchanged": NONE, "refused": BAD, "failed": BAD,
 }  # fmt: skip
 

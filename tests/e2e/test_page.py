@@ -183,6 +183,38 @@ def test_an_opened_last_word_stays_open_when_the_page_renews_itself(page, said):
     assert "MemoryError" in page.text()
 
 
+def test_a_renewal_takes_neither_the_focus_nor_a_selection_and_opens_no_other_last_words(page, said):
+    page.run("window.focused = document.querySelector('#incidents summary')")
+    page.run("focused.focus(), focused.parentElement.open = true")
+    page.run("getSelection().selectAllChildren(document.querySelector('#models tbody td'))")
+    selected = page.run("getSelection().toString()")
+    said.document = document(time.time(), generation=4)
+    newest = said.document["history"]["endings"][-1]
+    said.document["history"]["endings"].append(
+        newest | {"at": "2099-01-01T00:00:00Z", "worker": 9, "told": "Worker 9 met its end."}
+    )
+    page.wait(12)
+    assert "generation 4" in page.text()
+    assert "Worker 9 met its end." in page.run("document.querySelector('#incidents li').textContent")
+    assert page.run("document.activeElement === focused")
+    assert page.run("[...document.querySelectorAll('#incidents details')].map((each) => each.open)") == [False, True]
+    assert page.run("getSelection().toString()") == selected == "echo"
+
+
+def test_what_is_gone_or_not_recorded_is_not_drawn_as_a_fault(page, said):
+    slots = said.document["history"]["slots"]
+    slots["1"][-2:] = [slots["1"][-2] | {"state": "unknown"}, slots["1"][-1] | {"state": "gone"}]
+    page.wait(12)
+    looks = page.run(
+        "[...document.querySelectorAll('.track:last-child .run')].map((e) => [e.className, getComputedStyle(e).backgroundImage"
+        " + getComputedStyle(e).backgroundColor])"
+    )
+    assert looks[-2:] == [["run none", "nonergba(0, 0, 0, 0)"]] * 2
+    label = page.run("document.querySelector('.track:last-child .bar').ariaLabel")
+    assert "not recorded" in label
+    assert "gone" in label
+
+
 def test_nothing_is_cut_off_on_the_smallest_phone(page):
     page.size(320, 640, phone=True)
     page.run("document.querySelectorAll('details').forEach((each) => each.open = true)")
@@ -216,11 +248,11 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_nothing_moves_for_who_wants_no_motion(page):
-    page.media(prefers_reduced_motion="reduce")
-    moving = "[...document.querySelectorAll('*')].filter((e) => getComputedStyle(e).transitionDuration !== '0s').length"
+def test_what_is_out_of_date_neither_fades_nor_moves(page):
     page.run("document.body.classList.add('stale')")
-    assert page.run(moving) == 0
+    fades = "(({opacity, filter, transitionDuration}) => `${opacity} ${filter} ${transitionDuration}` !== '1 none 0s')"
+    assert page.run(f"[...document.querySelectorAll('*')].filter((e) => {fades}(getComputedStyle(e))).length") == 0
+    assert page.run("getComputedStyle(document.querySelector('section')).borderTopStyle") == "dashed"
 
 
 def test_it_shows_a_real_daemon_through_a_death_and_its_end(tab):
