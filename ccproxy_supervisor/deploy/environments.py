@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from ccproxy_supervisor.edge.home import interpreter_fault
+
 STAMP = "ccproxy.lock"
 
 
@@ -55,18 +57,13 @@ class Environment:
 def broken_interpreter(environment: Path) -> str | None:
     """Say why the Python of *environment* is not what it was made with; None when all is well. Starts nothing."""
     python = environment / "bin" / "python"
-    if not python.exists():
-        gone = f"it links to {os.path.realpath(python)}, which is gone" if python.is_symlink() else "it is gone"
-        return f"cannot run {python}: {gone}"
-    with suppress(OSError):
-        home = re.search(r"^home *= *(.+)$", (environment / "pyvenv.cfg").read_text(), re.MULTILINE)
-        if home and not os.path.isdir(home[1].strip()):
-            return f"cannot run {python}: it was made from {home[1].strip()}, which is gone"
-    made_with = {path.parent.name for path in environment.glob("lib/python3*/site-packages")}
-    now = re.fullmatch(r"python3\.\d+t?", os.path.basename(os.path.realpath(python)))
-    if now and made_with and now[0] not in made_with:
-        return f"{python} is {now[0]} now, and its packages are for {', '.join(sorted(made_with))}"
-    return None
+    reason = interpreter_fault(python)
+    if reason is None:
+        with suppress(OSError):  # it may still run, from the folder that was compiled into it, but is not to be kept
+            base = re.search(r"^home *= *(.+)$", (environment / "pyvenv.cfg").read_text(), re.MULTILINE)
+            if base and not os.path.isdir(base[1].strip()):
+                reason = f"it was made from {base[1].strip()}, which is gone"
+    return reason and f"cannot run {python}: {reason}"
 
 
 class Environments:

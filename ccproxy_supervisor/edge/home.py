@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets as entropy
 import stat
 from collections.abc import Iterator, Mapping
@@ -265,8 +266,8 @@ class Home:
         """Resolve the interpreter's folder but not the file: a virtual environment is known by where its link is."""
         path = self.path(proxy.python)
         reason = ""
-        if os.path.islink(path) and not os.path.exists(path):
-            reason = f"it links to {os.readlink(path)}, which is gone; run: ccproxy-supervisor upgrade --repair"
+        if os.path.lexists(path) and (broken := interpreter_fault(path)):
+            reason = f"{broken}; run: ccproxy-supervisor upgrade --repair"
         elif not os.path.isfile(path):
             reason = "no such file; run: ccproxy-supervisor init"
         elif not os.access(path, os.X_OK):
@@ -304,3 +305,15 @@ def litellm_version(python: str) -> str | None:
     prefix = os.path.dirname(os.path.dirname(python))
     found = glob(os.path.join(escape(prefix), "lib", "python*", "site-packages", "litellm-*.dist-info"))
     return os.path.basename(max(found))[len("litellm-") : -len(".dist-info")] if found else None
+
+
+def interpreter_fault(python: Path) -> str | None:
+    """Say why *python*, of a virtual environment, is not what that was made with; None when all is well. Starts nothing."""
+    real, environment = os.path.realpath(python), python.parent.parent
+    if not os.path.exists(real):
+        return f"it links to {real}, which is gone" if os.path.islink(python) else "it is gone"
+    made_with = {os.path.basename(os.path.dirname(path)) for path in environment.glob("lib/python3*/site-packages")}
+    now = re.fullmatch(r"python3\.\d+t?", os.path.basename(real))
+    if now and made_with and now[0] not in made_with and os.path.exists(environment / "pyvenv.cfg"):
+        return f"it is {now[0]} now, and its packages are for {', '.join(sorted(made_with))}"
+    return None

@@ -150,7 +150,9 @@ class Spawner:
                 env={**dict(birth.env), CONFIG: self._config(birth)}, pass_fds=tuple(passed.values()), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
-            raise SpawnError(f"cannot start {birth.python}: {error.strerror}") from error
+            gone = isinstance(error, FileNotFoundError) and error.filename == birth.python
+            remedy = "; run: ccproxy-supervisor upgrade --repair" if gone else ""
+            raise SpawnError(f"cannot start {birth.python}: {error.strerror}{remedy}") from error
         finally:
             control.close()
             capture.close_child_ends()

@@ -220,6 +220,14 @@ def break_link(path):
     path.symlink_to("/opt/homebrew/python3.11")
 
 
+def move(path):
+    """As a package manager does that puts another version where the link leads."""
+    path.unlink()
+    path.symlink_to("python3.99")
+    path.with_name("python3.99").touch(0o700)
+    (path.parent.parent / "pyvenv.cfg").touch()
+
+
 def forbid(path):
     path.unlink()
     path.write_text("")
@@ -230,6 +238,7 @@ def forbid(path):
     ("spoil", "told"),
     [
         (break_link, "it links to /opt/homebrew/python3.11, which is gone; run: ccproxy-supervisor upgrade --repair"),
+        (move, "it is python3.99 now, and its packages are for python3.11; run: ccproxy-supervisor upgrade --repair"),
         (forbid, "not executable; run: chmod +x 'HOME/venv/bin/python'"),
         (Path.unlink, "no such file; run: ccproxy-supervisor init"),
     ],
@@ -238,6 +247,13 @@ def test_an_interpreter_that_cannot_run_is_told_with_the_remedy(home, spoil, tol
     spoil(home.path("venv/bin/python"))
 
     assert faults(home) == [f"supervisor.yaml: proxy.python: cannot run 'HOME/venv/bin/python': {told}"]
+
+
+def test_a_python_that_is_no_virtual_environment_may_have_packages_of_others_beside_it(home):
+    move(home.path("venv/bin/python"))
+    home.path("venv/pyvenv.cfg").unlink()
+
+    assert home.read_plan(ENVIRON).birth.python.endswith("/venvs/1.2.3/bin/python")
 
 
 def test_an_environment_without_litellm_has_no_version(home):

@@ -261,12 +261,12 @@ def test_an_interpreter_whose_home_is_gone_is_named(tmp_path):
 def test_an_interpreter_that_became_another_version_is_named(tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "lib" / "python3.10" / "site-packages").mkdir(parents=True)
-    (tmp_path / "other" / "python3.12").mkdir(parents=True)
-    (tmp_path / "bin" / "python").symlink_to(tmp_path / "other" / "python3.12")
+    (tmp_path / "python3.12").touch()
+    (tmp_path / "bin" / "python").symlink_to("../python3.12")
+    (tmp_path / "pyvenv.cfg").touch()
 
-    assert (
-        broken_interpreter(tmp_path) == f"{tmp_path}/bin/python is python3.12 now, and its packages are for python3.10"
-    )
+    told = f"cannot run {tmp_path}/bin/python: it is python3.12 now, and its packages are for python3.10"
+    assert broken_interpreter(tmp_path) == told
 
 
 def test_the_shipped_lock_is_of_the_pinned_version_and_hashed_throughout():
