@@ -30,7 +30,8 @@ def init(home: str | None, *, no_litellm: bool) -> None:
         fail(f"cannot make {place.folder}: {error.strerror}: {error.filename}")
     if not no_litellm:
         with shop(place) as opened:
-            opened.first(parse(place.read(place.settings_file)).proxy.python)
+            settings = parse(place.read(place.settings_file))
+            opened.first(settings.proxy.python, settings.upgrade.denied)
             plan = place.read_plan(os.environ, sys.executable)
         click.echo(f"Start it with: ccproxy-supervisor run --config {place.settings_file}")
         click.echo(f"and then try:  {question(place.folder, plan)}")

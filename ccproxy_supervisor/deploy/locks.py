@@ -11,6 +11,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from ccproxy_supervisor.deploy.errors import InstallError
 
@@ -59,6 +60,14 @@ def installed(environment: Path) -> dict[str, str]:
     """Name → version of what is in *environment*, by the names of its files."""
     names = (path.name.removesuffix(".dist-info") for path in environment.glob("lib/*/site-packages/*.dist-info"))
     return {canonicalize_name(name): version for name, _, version in (each.partition("-") for each in names)}
+
+
+def older(version: str, other: str) -> bool:
+    """Whether *version* came before *other*; not when one of them is no version."""
+    try:
+        return Version(version) < Version(other)
+    except InvalidVersion:
+        return False
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> Iterable[tuple[str, str, str]]:

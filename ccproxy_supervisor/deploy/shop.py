@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from ccproxy_supervisor.deploy import canary, locks, pip
 from ccproxy_supervisor.deploy.advisories import advisories
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
-from ccproxy_supervisor.deploy.litellm import Condensed, Fill, Say, install
+from ccproxy_supervisor.deploy.litellm import Condensed, Fill, Say, examine, install
 from ccproxy_supervisor.deploy.upgrade import Hands, Target, Upgrader
 from ccproxy_supervisor.edge import incidents, upgrades
 from ccproxy_supervisor.edge.home import Home
@@ -46,8 +46,11 @@ class Shop:
         self._home, self._daemon, self._say, self._show, self._confirm = home, daemon, say, show, confirm
         self._environments = Environments(home.folder)
 
-    def first(self, python: str) -> None:
-        """Give a home that has none its LiteLLM, the pinned version; *python* is `proxy.python` of the settings."""
+    def first(self, python: str, denied: Iterable[str] = ()) -> None:
+        """Give a home that has none its LiteLLM, the pinned version, unless it is denied.
+
+        *python* is `proxy.python` of the settings, *denied* `upgrade.denied`.
+        """
         environments, current = self._environments, self._environments.current
         if not self._ours(python) or (environments.link.is_dir() and not environments.link.is_symlink()):
             return self._say(f"LiteLLM is not installed: {python} is yours to look after")
@@ -57,9 +60,12 @@ class Shop:
             return self._say(f"LiteLLM {current.version} is installed")
         version = upgrades.pinned()
         with self._open("install", version) as inherit:
+            if why := advisories(denied).denied(version):
+                raise RefusedError(f"refused LiteLLM {version}: {why}")
             lock = locks.shipped(version)
             assert lock is not None, "the package carries the lock of the version it pins"
-            found = environments.find(version)
+            if found := environments.find(version):
+                examine(found, version)
             environments.switch(found or install(environments, version, lock, self._filler(inherit), self._say))
         return self._say(f"LiteLLM {version} is installed")
 

@@ -56,7 +56,10 @@ class Upgrader:
             return Target(version, locks.shipped(version) or self._resolve(f"litellm[proxy]=={version}"))
         unwanted = ",".join(f"!={denied}" for denied in sorted(self._advisories.malicious))
         lock = self._resolve(f"litellm[proxy]{unwanted}")
-        newest = locks.pins(lock)["litellm"]
+        newest, current = locks.pins(lock)["litellm"], self._environments.current
+        if current and locks.older(newest, current.version):
+            why = f"the newest whose packages can all be installed here, and {current.version} is in use"
+            raise RefusedError(f"refused LiteLLM {newest}: it is {why}")
         return Target(newest, locks.shipped(newest) or lock)
 
     def show(self, target: Target) -> None:

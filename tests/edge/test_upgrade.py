@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from ccproxy_supervisor.cli import litellm
+from ccproxy_supervisor.cli.home import init
 from ccproxy_supervisor.core.model import SUPERSEDED
 from ccproxy_supervisor.deploy import locks, shop
 from ccproxy_supervisor.deploy.environments import Environments
@@ -124,6 +125,13 @@ def test_the_newest_release_is_looked_for_without_the_denied_ones(world):
 
     assert target.version == NEW
     assert world.did == ["resolve litellm[proxy]!=1.82.7,!=1.82.8,!=6.6.6"]
+
+
+def test_the_newest_that_can_be_installed_here_is_no_downgrade(world):
+    world.upgrade("2.2.0")
+
+    with pytest.raises(RefusedError, match=f"refused LiteLLM {NEW}: it is the newest .* here, and 2.2.0 is in use"):
+        world.upgrader.find(None)
 
 
 def test_the_pinned_version_needs_no_resolving(world):
@@ -459,6 +467,41 @@ def test_init_does_not_replace_a_version_that_can_be_repaired(place):
 
     with pytest.raises(RefusedError, match=r"it is gone; run: ccproxy-supervisor upgrade --repair"):
         opened(place, Told({})).first("venv/bin/python")
+
+
+@pytest.fixture
+def empty(place, monkeypatch):
+    """The home without its link, and its supervisor pins OLD."""
+    (place.folder / "venv").unlink()
+    monkeypatch.setattr(upgrades, "pinned", lambda: OLD)
+    monkeypatch.setattr(locks, "shipped", lock_of)
+    return place
+
+
+def test_init_installs_no_denied_version(empty):
+    with pytest.raises(RefusedError, match=r"refused LiteLLM 2\.0\.0: upgrade\.denied names it"):
+        opened(empty, Told({})).first("venv/bin/python", ["2.0"])
+
+    assert not (empty.folder / "venvs" / OLD).exists()
+
+
+def test_init_heeds_the_denied_versions_of_the_settings(empty, monkeypatch):
+    monkeypatch.setattr(shop.pip, "install", lambda *_: pytest.fail("downloaded"))
+    empty.settings_file.write_text(f"upgrade: {{denied: ['{OLD}']}}\n")
+
+    result = CliRunner().invoke(init, [str(empty.folder)])
+
+    assert (result.exit_code, result.stderr) == (1, f"refused LiteLLM {OLD}: upgrade.denied names it\n")
+
+
+def test_init_looks_at_an_environment_before_it_takes_it(empty):
+    new = shop.install(Environments(empty.folder), OLD, lock_of(OLD), fill, [].append)
+    next(new.path.glob("lib/*/site-packages")).joinpath("evil.pth").write_text("import os\n")
+
+    with pytest.raises(RefusedError, match=r"evil\.pth would run code"):
+        opened(empty, Told({})).first("venv/bin/python")
+
+    assert not (empty.folder / "venv").exists()
 
 
 def test_a_faulty_configuration_is_told_before_anything_is_downloaded(place, monkeypatch):
