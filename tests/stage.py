@@ -149,9 +149,9 @@ class Stage:
         child = next(c for c in self.children if c.number == number)
         healed = child.script.get("sick_until", math.inf) - child.age
         well = not (child.script.get("sick_at", math.inf) <= child.age and healed > 0)
-        if not well and child.script.get("hangs"):
-            await anyio.sleep(min(timeout, healed))
-            well = healed < timeout
+        silent = 0 if well or not child.script.get("hangs") else min(timeout, healed)
+        await anyio.sleep(silent)
+        well = well or 0 < silent < timeout
         return Verdict(well, 0.0, "" if well else "timeout")
 
     def journal(self, event: Any) -> None:

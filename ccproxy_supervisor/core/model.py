@@ -20,15 +20,14 @@ class State(StrEnum):
     GONE = "gone"
 
 
-#: The state diagram. A move that is not listed here is a bug and raises.
+#: The state diagram of a worker. A move that is not listed here is a bug and raises.
 MOVES: dict[State | None, frozenset[State]] = {
     None: frozenset({State.STARTING}),
     State.STARTING: frozenset({State.STANDBY, State.DRAINING, State.GONE}),
     State.STANDBY: frozenset({State.SERVING, State.DRAINING, State.GONE}),
     State.SERVING: frozenset({State.DRAINING, State.GONE}),
     State.DRAINING: frozenset({State.GONE}),
-    State.GONE: frozenset({State.BACKOFF}),
-    State.BACKOFF: frozenset({State.STARTING, State.GONE}),
+    State.GONE: frozenset(),
 }
 
 

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from ccproxy_supervisor.core.model import Cause, Probed, Transition
+from ccproxy_supervisor.core.model import MOVES, Cause, Probed, State, Transition
 from stage import curtain, patched, plan_of
 
 pytestmark = pytest.mark.anyio
@@ -193,6 +193,31 @@ async def test_a_replacement_that_fails_keeps_the_outgrown_worker_and_waits(stag
     assert [what for _, what in stage.diary].count("replacement.failed") == 2
     assert stage.children[0].status is not None
     assert "1 gone stop" in [what for _, what in stage.diary]
+
+
+async def test_every_move_of_the_table_happens_and_no_other(stage):
+    stage.lives = {1: {"ready_at": 5, "lives": 1}, 2: {"ready_at": 1e9}, 3: {"lives": 100}, 4: {"lives": 20}}
+
+    await play(stage, 200, plan_of(1, 1))
+
+    moves = {(event.old, event.new) for event in stage.events if isinstance(event, Transition)}
+    of_a_place = {(State.GONE, State.BACKOFF)}
+    assert moves - of_a_place == {(old, new) for old, possible in MOVES.items() for new in possible}
+    assert moves >= of_a_place
+
+
+async def test_a_move_that_is_not_in_the_table_is_a_bug(stage):
+    stage.lives[1] = {"lives": 10}
+
+    supervisor = stage.supervisor(plan_of())
+    async with curtain() as tasks:
+        tasks.start_soon(supervisor.run)
+        await anyio.sleep(1)
+        (dead,) = supervisor.pool.workers
+        await anyio.sleep(20)
+        with pytest.raises(AssertionError, match="cannot move worker 1 from gone to serving"):
+            dead._enter(State.SERVING)
+        supervisor.stop("test")
 
 
 async def test_stop_drains_streams_and_reaps_everybody(stage):
