@@ -47,8 +47,8 @@ def install(python: Path, lock: Path, progress: Progress, inherit: Sequence[int]
     it imports nothing: its own modules and the standard library come first.
     """
     words = ("--python", str(python), "install", "--require-hashes", "--no-deps", "--no-compile")
-    words += ("--prefix", str(python.parent.parent), "--no-warn-script-location", "--requirement", str(lock))
-    _run(words, "install LiteLLM", progress, inherit)
+    where = ("--prefix", str(python.parent.parent), "--no-warn-script-location")
+    _run((*words, *where, "--requirement", str(lock)), "install LiteLLM", progress, inherit)
 
 
 def _run(words: Sequence[str], what: str, progress: Progress, inherit: Sequence[int]) -> None:
