@@ -188,7 +188,7 @@ def test_a_renewal_takes_neither_the_focus_nor_a_selection_and_opens_no_other_la
     page.run("focused.focus(), focused.parentElement.open = true")
     page.run("getSelection().selectAllChildren(document.querySelector('#models tbody td'))")
     selected = page.run("getSelection().toString()")
-    said.document = document(time.time(), generation=4)
+    said.document |= {"generation": 4, "uptime": 20 * 3600 + 60}
     newest = said.document["history"]["endings"][-1]
     said.document["history"]["endings"].append(
         newest | {"at": "2099-01-01T00:00:00Z", "worker": 9, "told": "Worker 9 met its end."}
