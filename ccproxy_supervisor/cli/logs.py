@@ -20,7 +20,7 @@ from ccproxy_supervisor.view.files import LogFiles
 from ccproxy_supervisor.view.follow import Follower
 from ccproxy_supervisor.view.lines import Lines
 
-SOME, MANY = 50, 100_000  # lines shown unless -n says otherwise, without and with --since
+SOME, MANY = 50, 100_000  # lines shown unless -n says otherwise, without and with --since; looked at without
 EVERY = 0.25  # seconds
 Show = Callable[[Entry], object]
 
@@ -36,7 +36,7 @@ Show = Callable[[Entry], object]
     "--worker", type=int, metavar="N", help="Only of worker number N; stdout and stderr do not say whose they are."
 )
 @click.option(
-    "--since", metavar="WHEN", help="A duration like 10m or a time like 2026-11-23T08:00; reads rotated files too."
+    "--since", metavar="WHEN", help="What was written in a duration like 10m, or from a time like 2026-11-23T08:00 on."
 )
 @click.option(
     "-n", "--lines", type=click.IntRange(min=0), help=f"How many at most, before those that -f adds.  [default: {SOME}]"
@@ -46,7 +46,7 @@ def logs(
     config: str | None, names: tuple[str, ...], *, follow: bool, level: str | None, worker: int | None,
     since: str | None, lines: int | None, raw: bool,
 ) -> None:  # fmt: skip
-    """Show the logs NAME (supervisor, litellm, stdout, stderr; all if none is named), merged by time.
+    """Show the logs NAME (supervisor, litellm, stdout, stderr; all if none is named), rotated files too, merged by time.
 
     What workers print on stdout and stderr carries no time: such a line is placed where it must have been written at
     the latest, before the next line of its file that has a time, or when the file was last written to. With -f it has
@@ -70,12 +70,17 @@ def logs(
 
 
 def _show_past(files: Iterable[LogFiles], wanted: Wanted, horizon: float | None, count: int, show: Show) -> None:
-    newest = (each.newest_first(rotated=horizon is not None) for each in files)
+    newest = (each.newest_first() for each in files)
     found: list[Entry] = []
-    for entry in heapq.merge(*newest, key=attrgetter("at"), reverse=True):
-        if len(found) == count or (horizon is not None and entry.at < horizon):
-            if horizon is not None and entry.at >= horizon:
+    for looked_at, entry in enumerate(heapq.merge(*newest, key=attrgetter("at"), reverse=True)):
+        if horizon is not None and entry.at < horizon:
+            break
+        if len(found) == count:
+            if horizon is not None:
                 click.echo(f"older lines are left out; -n shows more than {count}", err=True)
+            break
+        if horizon is None and looked_at == max(count, MANY):
+            click.echo(f"only the last {looked_at} lines were looked at; --since goes further back", err=True)
             break
         if wanted(entry):
             found.append(entry)

@@ -40,15 +40,15 @@ class LogFiles:
         if self.file:
             self.file.close()
 
-    def newest_first(self, *, rotated: bool) -> Iterator[Entry]:
-        """Every entry from the last to the first, in the current file or in the *rotated* ones too."""
+    def newest_first(self) -> Iterator[Entry]:
+        """Every entry from the last to the first; a rotated file is opened when its turn comes."""
         latest = float("inf")
         if self.file:
             found = os.fstat(self.file.fileno())
             for entry in entries(self.log, self.file, self.end, found.st_mtime):
                 yield entry
                 latest = entry.at
-        for archive in reversed(archives(self.folder, self.log)) if rotated else ():
+        for archive in reversed(archives(self.folder, self.log)):
             with suppress(OSError), unpacked(self.folder, archive) as file:
                 found = os.fstat(file.fileno())
                 if self.file and os.path.samestat(found, os.fstat(self.file.fileno())):
