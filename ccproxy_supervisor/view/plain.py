@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from ccproxy_supervisor.view.sheet import Cell, Grid, Sheet
+from ccproxy_supervisor.view.sheet import Facts, Grid, Sheet
 
 LABEL = 10
 
 
 def plain(sheet: Sheet) -> str:
-    parts = [_facts(sheet.head), *(_grid(grid) for grid in sheet.grids if grid.rows), _facts(sheet.foot)]
-    return "\n\n".join(parts)
+    return "\n\n".join(_grid(part) if isinstance(part, Grid) else _facts(part) for part in sheet)
 
 
-def _facts(facts: tuple[tuple[str, Cell], ...]) -> str:
+def _facts(facts: Facts) -> str:
     return "\n".join(f"{label:{LABEL}}" + cell.text.replace("\n", "\n" + " " * LABEL) for label, cell in facts)
 
 

@@ -35,13 +35,8 @@ class Grid:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """*facts* are (label, value); some stand above the *grids*, some below."""
-
-    head: tuple[tuple[str, Cell], ...]
-    grids: tuple[Grid, ...]
-    foot: tuple[tuple[str, Cell], ...]
+Facts = tuple[tuple[str, Cell], ...]  # labels and values
+Sheet = tuple[Facts | Grid, ...]  # what can be long comes last
 
 
 def sheet(document: Mapping[str, Any], now: float) -> Sheet:
@@ -57,11 +52,12 @@ def sheet(document: Mapping[str, Any], now: float) -> Sheet:
     ]  # fmt: skip
     why = [*document.get("reasons", ()), *filter(None, [document.get("detail")])]
     head[1:1] = [("" if index else "because", _cell(reason)) for index, reason in enumerate(why)]
-    foot = [("ollama", _ollama(document.get("ollama"))), ("reload", _reload(document.get("reload"), now))]
+    others = [("ollama", _ollama(document.get("ollama"))), ("reload", _reload(document.get("reload"), now))]
     if incident := document.get("last_incident"):
         at, _, told = incident.partition(" ")
-        foot.append(("incident", _cell(f"{ago(at, now)}: {told}")))
-    return Sheet(tuple(head), (_workers(document, now), _models(document, now)), tuple(foot))
+        others.append(("incident", _cell(f"{ago(at, now)}: {told}")))
+    parts = (tuple(head), _workers(document, now), tuple(others), _models(document, now))
+    return tuple(part for part in parts if not isinstance(part, Grid) or part.rows)
 
 
 def gist(value: Any) -> Any:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ccproxy_supervisor.view.sheet import BAD, BUSY, DIM, GOOD, NONE, Cell, Grid, Sheet
+from ccproxy_supervisor.view.sheet import BAD, BUSY, DIM, GOOD, NONE, Facts, Grid, Sheet
 
 STYLES = {GOOD: "green", BUSY: "yellow", BAD: "bold red", DIM: "dim", NONE: ""}
 LABEL, NARROW = 8, 100  # columns
 
 
 def table(sheet: Sheet, width: int) -> RenderableType:
-    grids = (_grid(grid, width < NARROW) for grid in sheet.grids if grid.rows)
-    parts = [_facts(sheet.head), *grids, _facts(sheet.foot)]
+    parts = [_grid(part, width < NARROW) if isinstance(part, Grid) else _facts(part) for part in sheet]
     return Group(*(part for index, part in enumerate(parts) for part in ([Text(), part] if index else [part])))
 
 
@@ -23,10 +25,27 @@ def watched(last: Sheet | None, trouble: str, clock: str, width: int) -> Rendera
     parts: list[RenderableType] = [Text(f"{clock}  every second, ^C ends", "dim"), Text()]
     if trouble:
         parts += [Text(trouble, STYLES[BAD]), Text("this was its last answer:" if last else "", "dim"), Text()]
-    return Group(*parts, table(last, width)) if last else Group(*parts)
+    return Screenful(Group(*parts, table(last, width)) if last else Group(*parts))
 
 
-def _facts(facts: tuple[tuple[str, Cell], ...]) -> Table:
+@dataclass(frozen=True, slots=True)
+class Screenful:
+    """As much of *whole* as the screen is high, and how much is left out."""
+
+    whole: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = console.render_lines(self.whole, options.update(height=None), pad=False)
+        if len(lines) > options.max_height:
+            shown = options.max_height - 1
+            left_out = Text(f"... {len(lines) - shown} more lines; enlarge the terminal", "dim")
+            lines[shown:] = console.render_lines(left_out, options.update(height=None), pad=False)[:1]
+        for line in lines:
+            yield from line
+            yield Segment.line()
+
+
+def _facts(facts: Facts) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True, min_width=LABEL)
     grid.add_column(overflow="fold")

@@ -197,6 +197,19 @@ def test_a_terminal_is_watched_resized_survives_the_daemon_and_is_left_clean(hom
     assert "Traceback" not in rest
 
 
+def test_what_a_terminal_has_no_room_for_is_counted_and_the_models_come_last(home, said):
+    said.document["models"] = [
+        {"name": f"model-{n}", "healthy": True, "checked": None, "detail": ""} for n in range(30)
+    ]
+    command = [sys.executable, "-m", "ccproxy_supervisor", "status", "--watch"]
+    with Terminal([*command, "--config", str(home / "supervisor.yaml")], rows=30) as watched:
+        screen = bare(watched.until("more lines; enlarge the terminal"))
+        assert screen.index("ollama ") < screen.index("reload ") < screen.index("incident ") < screen.index("model-0 ")
+        assert "model-29" not in screen
+        watched.resize(120, 60)
+        watched.until("model-29")
+
+
 def server_gone(home):
     (home / "run" / "control.sock").rename(home / "run" / "gone.sock")
 
