@@ -39,6 +39,10 @@ async def app(scope, receive, send):
             print(query["line"], flush=True, file=sys.stderr if "err" in query else sys.stdout)
         case "/env":
             return await answer(send, 200, json.dumps(dict(os.environ)).encode())
+        case "/grow":
+            for _ in range(int(query["mib"])):
+                BALLAST.extend(b"x" * (1 << 20))
+                await asyncio.sleep(0)  # probes are answered meanwhile
         case _:
             misbehave(path, query)
     await answer(send, 200, str(os.getpid()).encode())
@@ -59,8 +63,6 @@ def misbehave(path, query):
             SICK = True
         case "/die":
             os._exit(int(query.get("status", "7")))
-        case "/grow":
-            BALLAST.extend(b"x" * (int(query["mib"]) << 20))
 
 
 async def lifespan(receive, send):
