@@ -110,7 +110,7 @@ def until(fact: Callable[[], bool], seconds: float) -> float:
     """Return how long it took until *fact* held."""
     began = time.monotonic()
     while time.monotonic() < began + seconds:
-        with suppress(OSError):
+        with suppress(OSError, http.client.HTTPException):
             if fact():
                 return time.monotonic() - began
         time.sleep(0.02)
