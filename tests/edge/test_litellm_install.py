@@ -432,7 +432,7 @@ def test_the_daemon_shows_the_last_change_and_what_is_pinned(tmp_path):
     ],
 )
 def test_status_shows_which_litellm_runs_and_what_became_of_the_last_change(upgrade, told):
-    head = dict(sheet(sample_status.document(litellm="1.2.3", upgrade=upgrade), sample_status.NOW).head)
+    head = dict(sheet(sample_status.document(litellm="1.2.3", upgrade=upgrade), sample_status.NOW)[0])
 
     assert head["litellm"].text == told
 
