@@ -144,7 +144,8 @@ async def test_sigterm_drains_too(workshop):
 
 async def test_sigterm_before_it_is_up_ends_it_at_once(workshop):
     async with workshop(STUB_START_DELAY="60") as child:
-        await anyio.sleep(0.3)
+        while "slow" not in (workshop.folder / "stdout").read_text():
+            await anyio.sleep(0.01)
         child.signal(signal.SIGTERM)
         assert await child.wait() == 0
 

@@ -14,7 +14,9 @@ from urllib.parse import parse_qs
 if "STUB_FAIL" in os.environ:
     print("stub: told to fail", file=sys.stderr)
     sys.exit(int(os.environ["STUB_FAIL"]))
-time.sleep(float(os.environ.get("STUB_START_DELAY", "0")))
+if "STUB_START_DELAY" in os.environ:
+    print("stub: told to be slow", flush=True)
+    time.sleep(float(os.environ["STUB_START_DELAY"]))
 BALLAST = bytearray(int(os.environ.get("STUB_BALLAST", "0")) << 20)
 SICK = False
 
