@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import anyio
 import httpx
 import psutil
 import pytest
+from anyio import to_thread
 
 from ccproxy_supervisor.core.model import SpawnError
 from ccproxy_supervisor.core.plan import Birth
@@ -142,10 +144,14 @@ async def test_sigterm_drains_too(workshop):
         assert await child.wait() == 0
 
 
+def wait_for(file, word):
+    while word not in file.read_text():
+        time.sleep(0.01)
+
+
 async def test_sigterm_before_it_is_up_ends_it_at_once(workshop):
     async with workshop(STUB_START_DELAY="60") as child:
-        while "slow" not in (workshop.folder / "stdout").read_text():
-            await anyio.sleep(0.01)
+        await to_thread.run_sync(wait_for, workshop.folder / "stdout", "slow")
         child.signal(signal.SIGTERM)
         assert await child.wait() == 0
 
