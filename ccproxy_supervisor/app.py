@@ -30,11 +30,12 @@ from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.edge import last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
+from ccproxy_supervisor.edge.copies import forget_configs, keep_config
 from ccproxy_supervisor.edge.embedded import serve_tcp, serve_unix
 from ccproxy_supervisor.edge.fetch import fetch
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Reading, Sources
 from ccproxy_supervisor.edge.holding import Holding
-from ccproxy_supervisor.edge.home import Home, HomeTaken
+from ccproxy_supervisor.edge.home import Home
 from ccproxy_supervisor.edge.incidents import Incidents
 from ccproxy_supervisor.edge.journal import Writer
 from ccproxy_supervisor.edge.listener import holder
@@ -42,6 +43,7 @@ from ccproxy_supervisor.edge.logs import LogSink
 from ccproxy_supervisor.edge.metrics import Metrics
 from ccproxy_supervisor.edge.models import ModelWatch
 from ccproxy_supervisor.edge.ollama import OllamaWatch
+from ccproxy_supervisor.edge.ownership import HomeTaken, owning
 from ccproxy_supervisor.edge.page import page
 from ccproxy_supervisor.edge.room import Room
 from ccproxy_supervisor.edge.state import Saved, StateFile
@@ -67,7 +69,7 @@ def run(home: Home, *, verbose: bool = False) -> int:
         plan = home.read_plan(os.environ)
         if faults := home.prepare(plan.settings):
             raise ConfigError(faults)
-        with home.lock(plan.settings.admin.socket):
+        with owning(home.folder, home.run, plan.settings.admin.socket):
             os.chdir(home.folder)
             anyio.run(_run, home, plan, verbose)
     except ConfigError as error:
@@ -169,9 +171,7 @@ class Daemon:
 
     async def _supervise(self, public: socket.socket, saved: Saved) -> None:
         home, handover = self.home, self.handover
-        spawn = process.Spawner(
-            public, home.folder, home.keep_config, self.logs.capture, handover.enrol, handover.leave
-        )
+        spawn = process.Spawner(public, home.folder, keep_config, self.logs.capture, handover.enrol, handover.leave)
         ports = Ports(
             spawn=spawn,
             liveness=self.asking.probe("/health/liveliness"),
@@ -234,7 +234,7 @@ class Daemon:
     def adopt(self, plan: Plan) -> None:
         settings, models = plan.settings, plan.litellm.models
         self.plan = plan
-        self.home.forget_configs(plan.birth)
+        forget_configs(plan.birth)
         self.logs.adopt(settings.logs, self.home.path(settings.logs.directory))
         self.writer.adopt(settings.logs.level)
         self.ollama.adopt(settings.ollama, models)

@@ -15,6 +15,7 @@ import click
 
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.edge.home import Home, locate
+from ccproxy_supervisor.edge.ownership import control_of
 
 NOT_RUNNING = 3
 ROLL = 3600.0  # seconds; a roll over many slots with long drains takes its time, and is seen to take it
@@ -68,7 +69,8 @@ def glimpse(home: Home, section: str, key: str, default: str) -> Path:
 
 
 def control_socket(home: Home) -> Path:
-    return home.control() or glimpse(home, "admin", "socket", "run/control.sock")
+    said = control_of(home.run)
+    return home.path(said) if said else glimpse(home, "admin", "socket", "run/control.sock")
 
 
 def ask(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets as entropy
@@ -20,21 +19,12 @@ from ccproxy_supervisor.core.faults import ConfigError, Fault
 
 if TYPE_CHECKING:  # pydantic takes 0.3 s: who only asks where things are must not wait for it
     from ccproxy_supervisor.core.litellm import LiteLLMConfig
-    from ccproxy_supervisor.core.plan import Birth, Plan
+    from ccproxy_supervisor.core.plan import Plan
     from ccproxy_supervisor.core.settings import ProxySettings, Settings
 
 SETTINGS = "supervisor.yaml"
-LOCK = "supervisor.lock"
 _LARGEST_FILE = 1 << 20
 _LONGEST_SOCKET = 103  # bytes of path, on macOS; Linux has four more
-
-
-class HomeTaken(Exception):  # noqa: N818 - a fact, not an error
-    """Another supervisor owns the home; *pid* is None when it did not say."""
-
-    def __init__(self, folder: Path, pid: int | None) -> None:
-        self.pid = pid
-        super().__init__(f"cannot use {folder}: {f'process {pid}' if pid else 'another supervisor'} owns it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +84,6 @@ class Home:
                 return self._exposed(self.folder, found, 0o700)
         return []
 
-    def keep_config(self, birth: Birth) -> str:
-        """Return a copy of LiteLLM's config as it was checked, for workers to read: an edit that was never reloaded
-        must not reach a worker that is restarted. Beside the original, whose includes and handlers it names."""
-        original = Path(birth.config)
-        copy = original.with_name(f".{original.stem}.{birth.config_digest[:16]}{original.suffix}")
-        draft = copy.with_name(f"{copy.name}.{os.getpid()}.new")
-        try:
-            if not copy.exists():
-                with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
-                    file.write(birth.config_text)
-                draft.rename(copy)
-        except OSError:
-            return birth.config  # a full disk: better the file as it is than no worker
-        return str(copy)
-
-    def forget_configs(self, birth: Birth) -> None:
-        """Remove the copies of other configurations than *birth*'s."""
-        original, kept = Path(birth.config), self.keep_config(birth)
-        for copy in original.parent.glob(f".{escape(original.stem)}.{'[0-9a-f]' * 16}{escape(original.suffix)}*"):
-            if str(copy) != kept:
-                with contextlib.suppress(OSError):  # it only takes room
-                    copy.unlink()
-
     def _exposed(self, path: Path, found: os.stat_result, mode: int) -> list[Fault]:
         name = self.shown(path)
         if found.st_uid != os.geteuid():
@@ -128,37 +95,6 @@ class Home:
             now = stat.S_IMODE(found.st_mode)
             return [Fault(name, f"is open to other users (mode {now:04o}); run: chmod {mode:o} '{path}'")]
         return []
-
-    @contextlib.contextmanager
-    def lock(self, control: str = "") -> Iterator[None]:
-        """Own the home; raises `HomeTaken` and `ConfigError`. The kernel gives it back whatever happens to this process.
-
-        *control* is the socket of this owner, for commands to find however the settings are edited meanwhile.
-        """
-        path = self.run / LOCK
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise ConfigError([Fault(self.shown(path), f"cannot lock the home: {error.strerror}")]) from None
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(file, 20, 0).partition(b"\n")[0]
-                raise HomeTaken(self.folder, int(holder) if holder.isdigit() else None) from None
-            with contextlib.suppress(OSError):  # a full disk costs the name of the holder, not the lock
-                os.ftruncate(file, 0)
-                os.pwrite(file, os.fsencode(f"{os.getpid()}\n{control}\n"), 0)
-            yield
-        finally:
-            os.close(file)
-
-    def control(self) -> Path | None:
-        """The control socket of the home's owner, or of its last one."""
-        with contextlib.suppress(OSError):
-            said = os.fsdecode((self.run / LOCK).read_bytes()[:4096]).splitlines()
-            return self.path(said[1]) if len(said) > 1 and said[1] else None
-        return None
 
     def master_key(self) -> str:
         """Read the generated master key, or generate it; raises `ConfigError`."""

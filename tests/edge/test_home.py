@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import pytest
 
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.settings import Settings, parse
-from ccproxy_supervisor.edge.home import Home, HomeTaken, locate
+from ccproxy_supervisor.edge.copies import forget_configs, keep_config
+from ccproxy_supervisor.edge.home import Home, locate
 
 LITELLM = "model_list: [{model_name: echo, litellm_params: {model: hosted_vllm/echo, mock_response: hi}}]\n"
 ENVIRON = {"PATH": "/usr/bin:/bin", "HOME": "/nowhere"}
@@ -439,54 +439,11 @@ def test_a_private_home_has_no_permission_faults(home):
     assert home.check_permissions(Settings()) == []
 
 
-def test_a_second_supervisor_is_told_who_owns_the_home(home):
-    home.prepare(Settings())
-
-    with home.lock():
-        with pytest.raises(HomeTaken, match=f"process {os.getpid()} owns it") as taken, home.lock():
-            pass
-        assert taken.value.pid == os.getpid()
-    with home.lock():
-        pass
-
-
-def test_a_killed_owner_leaves_the_home_free(home):
-    home.prepare(Settings())
-    script = "import sys; from pathlib import Path; from ccproxy_supervisor.edge.home import Home\n"
-    script += "with Home(Path(sys.argv[1])).lock(): print('locked', flush=True); sys.stdin.read()"
-    owner = subprocess.Popen(
-        [sys.executable, "-c", script, home.settings_file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with owner:
-        assert owner.stdout.readline() == "locked\n"
-        with pytest.raises(HomeTaken) as taken, home.lock():
-            pass
-        owner.kill()
-    assert taken.value.pid == owner.pid
-
-    with home.lock():
-        assert (home.run / "supervisor.lock").read_text().splitlines()[0] == str(os.getpid())
-
-
-def test_the_owner_leaves_word_where_it_listens(home):
-    home.prepare(Settings())
-    assert home.control() is None
-    with home.lock("run/c.sock"):
-        assert home.control() == home.run / "c.sock"
-    with home.lock():
-        assert home.control() is None
-
-
 def test_a_copy_of_an_old_configuration_that_cannot_be_removed_costs_nothing_but_room(home):
     birth = home.read_plan(ENVIRON).birth
     stuck = home.path(f".config.{'0' * 16}.yaml")
     (stuck / "inside").mkdir(parents=True)
-    home.forget_configs(birth)
+    forget_configs(birth)
 
     assert stuck.is_dir()
-    assert Path(home.keep_config(birth)).read_text() == LITELLM
-
-
-def test_a_home_that_cannot_be_locked_is_a_fault(home):
-    with pytest.raises(ConfigError, match=r"run/supervisor\.lock: cannot lock the home: No such file"), home.lock():
-        pass
+    assert Path(keep_config(birth)).read_text() == LITELLM

@@ -1,0 +1,57 @@
+"""Who owns a home, and where it listens."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ccproxy_supervisor.core.faults import ConfigError
+from ccproxy_supervisor.edge.ownership import HomeTaken, control_of, owning
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run"
+
+
+def test_a_second_supervisor_is_told_who_owns_the_home(run):
+    with owning(run.parent, run):
+        with pytest.raises(HomeTaken, match=f"process {os.getpid()} owns it") as taken, owning(run.parent, run):
+            pass
+        assert taken.value.pid == os.getpid()
+    with owning(run.parent, run):
+        pass
+
+
+def test_a_killed_owner_leaves_the_home_free(run):
+    script = "import sys; from pathlib import Path; from ccproxy_supervisor.edge.ownership import owning\n"
+    script += "run = Path(sys.argv[1])\nwith owning(run.parent, run): print('locked', flush=True); sys.stdin.read()"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with owner:
+        assert owner.stdout.readline() == "locked\n"
+        with pytest.raises(HomeTaken) as taken, owning(run.parent, run):
+            pass
+        owner.kill()
+    assert taken.value.pid == owner.pid
+
+    with owning(run.parent, run):
+        assert (run / "supervisor.lock").read_text().splitlines()[0] == str(os.getpid())
+
+
+def test_the_owner_leaves_word_where_it_listens(run):
+    assert control_of(run) is None
+    with owning(run.parent, run, "run/c.sock"):
+        assert control_of(run) == "run/c.sock"
+    with owning(run.parent, run):
+        assert control_of(run) is None
+
+
+def test_a_home_that_cannot_be_locked_is_a_fault(run):
+    run.rmdir()
+    told = r"run/supervisor\.lock: cannot lock the home: No such file"
+    with pytest.raises(ConfigError, match=told), owning(run.parent, run):
+        pass
