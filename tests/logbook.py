@@ -5,6 +5,7 @@ import os
 import queue
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
@@ -80,6 +81,11 @@ def book(folder, clock=time.time, **settings):
 
 def drained(capture, timeout=10):
     return anyio.run(capture.drained, timeout)
+
+
+def threads():
+    """The threads of all sinks: of a closed one the packer may still be busy."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("log-")]
 
 
 def until(condition):

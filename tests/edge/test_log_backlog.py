@@ -17,7 +17,8 @@ def test_the_supervisors_own_lines_never_wait_and_find_room_beside_a_flood(monke
     assert not it.put(Piece("supervisor", flood, 0, RESERVE))
 
 
-def test_of_a_flood_a_working_disk_loses_nothing_and_little_waits_for_it():
+def test_of_a_flood_a_working_disk_loses_nothing_and_little_waits_for_it(monkeypatch):
+    monkeypatch.setattr(backlog, "PATIENCE", 30.0)
     it, waiting = Backlog(), []
 
     def disk():

@@ -9,7 +9,7 @@ import pytest
 
 from ccproxy_supervisor.core.settings import LogSettings
 from ccproxy_supervisor.edge.logs import LogCounters, packer
-from logbook import Book, book, until
+from logbook import Book, book, threads, until
 
 MONDAY = datetime.fromisoformat("2026-11-23T00:00:00").timestamp()
 NUMBERED = (
@@ -42,6 +42,7 @@ def test_rotation_under_a_flood_loses_and_doubles_nothing(tmp_path, compress):
     with book(tmp_path, max_size=300_000, keep=100, compress=compress) as logs:
         logs.run(NUMBERED)
         assert logs.close() == []
+        until(lambda: not threads())
         assert logs.everything("stdout") == FLOOD
         rotated = logs.rotated("stdout")
         assert logs.sink.counters()["stdout"] == LogCounters(len(FLOOD), len(rotated), 0)
@@ -78,7 +79,7 @@ def test_a_rotated_file_is_compressed_and_keeps_its_time_and_its_secrecy(tmp_pat
         until(lambda: logs.text("stdout").count(b"\n") == 100_000)
         os.utime(tmp_path / "stdout.log", (MONDAY, MONDAY))
         logs.sink.rotate()
-        until(lambda: [name for name in logs.rotated("stdout") if name.endswith(".gz")])
+        until(lambda: [name[-3:] for name in logs.rotated("stdout")] == [".gz"])
         (name,) = logs.rotated("stdout")
         assert gzip.decompress((tmp_path / name).read_bytes()) == b"line\n" * 100_000
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
@@ -133,9 +134,18 @@ def test_a_file_moved_by_somebody_else_is_opened_again_and_not_rotated(tmp_path)
         assert logs.rotated("stdout") == []
 
 
+def almost_monday(clock, logs):
+    """Set the clock just before the boundary; a line of another log wakes the writer, which sees it."""
+    clock.set(MONDAY - 0.2)
+    logs.sink.write("supervisor", b"x\n")
+
+
 def test_an_idle_log_rotates_at_the_boundary_and_bears_its_name(tmp_path):
-    with book(tmp_path, Clock(MONDAY - 0.2), compress=False) as logs:
+    clock = Clock(MONDAY - 1800)
+    with book(tmp_path, clock, compress=False) as logs:
         logs.say(b"last week\n")
+        until(lambda: logs.text("stdout"))
+        almost_monday(clock, logs)
         until(lambda: logs.rotated("stdout"))
         assert logs.rotated("stdout") == ["stdout.log.20261123-000000"]
         logs.say(b"this week\n")
@@ -161,9 +171,10 @@ def test_a_clock_set_back_rotates_nothing_and_stops_no_later_rotation(tmp_path):
     with book(tmp_path, clock, compress=False) as logs:
         logs.say(b"from the future\n")
         until(lambda: logs.text("stdout"))
-        clock.set(MONDAY - 0.5)
+        clock.set(MONDAY - 1800)
         logs.say(b"from the past\n")
         until(lambda: logs.text("stdout") == b"from the future\nfrom the past\n")
+        almost_monday(clock, logs)
         until(lambda: logs.rotated("stdout"))
         assert logs.rotated("stdout") == ["stdout.log.20261123-000000"]
 
@@ -188,6 +199,7 @@ def test_what_a_crash_left_is_put_in_order_at_the_start(tmp_path):
     with book(tmp_path, Clock(MONDAY)) as logs:
         until((tmp_path / "stdout.log.20261102-000000.gz").exists)
         logs.close()
+        until(lambda: not threads())
         assert logs.rotated("stdout") == ["stdout.log.20261101-000000.gz", "stdout.log.20261102-000000.gz"]
         assert logs.everything("stdout") == b"complete\nnot yet\n"
         assert not list(tmp_path.glob("*.part"))

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from ccproxy_supervisor.core.model import LOGS, Note
 from ccproxy_supervisor.edge.logs import backlog, packer, writer
 from ccproxy_supervisor.edge.logs.backlog import LIMIT
-from logbook import Book, book, until
+from logbook import Book, book, threads, until
 
 LINE = b"x" * 119 + b"\n"
 TALK = "import os\nfor _ in range({count}): os.write(1, (b'x' * 119 + b'\\n') * 100)"
@@ -226,5 +225,5 @@ def test_during_a_flood_nothing_is_compressed_and_a_packer_that_waits_can_be_sto
         logs.run(TALK.format(count=100))
         until(lambda: accounted(logs, "stdout", 100 * 100 * len(LINE)))
         assert logs.close() == []
-        until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("log-")])
+        until(lambda: not threads())
         assert {path.suffix for path in tmp_path.iterdir()}.isdisjoint({".gz", ".part"})

@@ -11,7 +11,7 @@ import pytest
 
 from ccproxy_supervisor.core.model import LOGS
 from ccproxy_supervisor.edge.logs import LogCounters, LogSink, reader
-from logbook import Book, book, drained, until
+from logbook import Book, book, drained, threads, until
 
 KEY = b"sk-0123456789-abcdef"
 
@@ -139,6 +139,7 @@ def test_a_secret_is_hidden_however_it_arrives(logs, monkeypatch):
     capture = logs.sink.capture("worker")
     os.write(capture.fds["stdout"], b"whole " + KEY + b"\nhalf " + KEY[:9])
     until(lambda: logs.text("stdout") == b"whole ***\nhalf ")
+    monkeypatch.setattr(reader, "SILENCE", 60.0)
     os.write(capture.fds["stdout"], KEY[9:] + b" rest\nno end " + KEY[:-1])
     capture.close_child_ends()
     assert drained(capture)
@@ -209,12 +210,11 @@ def test_notes_reach_the_journal_in_the_event_loop(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts wake-ups in /proc")
 def test_nothing_wakes_up_while_nothing_is_written(logs):
     def wakeups():
-        threads = [each for each in threading.enumerate() if each.name.startswith("log-")]
-        assert len(threads) == 3
-        statuses = [Path(f"/proc/self/task/{each.native_id}/status").read_text() for each in threads]
+        statuses = [Path(f"/proc/self/task/{each.native_id}/status").read_text() for each in threads()]
         return [line for status in statuses for line in status.splitlines() if "ctxt_switches" in line]
 
     capture = logs.say(b"one line\n")
     until(lambda: logs.text("stdout") == b"one line\n")
+    until(lambda: len(threads()) == 3)
     until(lambda: wakeups() == (threading.Event().wait(0.2) or wakeups()))
     capture.close()
