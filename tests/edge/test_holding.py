@@ -18,7 +18,13 @@ def anyio_backend(request):
 
 
 @pytest.fixture(autouse=True)
-def _hurry(monkeypatch):
+def _no_hurry(monkeypatch):
+    monkeypatch.setattr(holding, "LINGER", 5.0)
+
+
+@pytest.fixture
+def hurry(monkeypatch):
+    """For clients that take the answer and do not hang up."""
     monkeypatch.setattr(holding, "LINGER", 0.1)
 
 
@@ -92,6 +98,7 @@ async def test_a_request_is_answered_503_and_counted(listener):
     assert body["error"]["type"] == "overloaded_error"
 
 
+@pytest.mark.usefixtures("hurry")
 async def test_clients_that_waited_in_the_backlog_are_answered(listener):
     async with await connect(listener) as waiting:
         await waiting.send(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -179,14 +186,16 @@ async def test_it_stops_accepting_at_once_and_finishes_what_it_accepted(listener
         async with await connect(listener) as after:
             for stream in (early, late, after):
                 await stream.send(b"{}" if stream is early else b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert (await everything(early)).startswith(b"HTTP/1.1 503")
-            assert (await everything(late)).startswith(b"HTTP/1.1 503")
+            for stream in (early, late):
+                assert (await everything(stream)).startswith(b"HTTP/1.1 503")
+                await stream.aclose()
             with anyio.move_on_after(0.1) as unanswered:
                 await after.receive()
             assert unanswered.cancelled_caught
     assert held.answered == 3
 
 
+@pytest.mark.usefixtures("hurry")
 async def test_a_connection_accepted_in_the_moment_of_the_end_is_answered(listener):
     async with await connect(listener) as stream:
         await stream.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
