@@ -20,7 +20,7 @@ from ccproxy_supervisor.core.model import SpawnError
 from ccproxy_supervisor.core.plan import Birth
 from ccproxy_supervisor.edge.listener import open_listener
 from ccproxy_supervisor.edge.process import Spawner, usage
-from ccproxy_supervisor.launcher import private_socket
+from ccproxy_supervisor.launcher import SETTLE, private_socket
 from daemon import STUB
 from stage import plan_of
 
@@ -114,16 +114,28 @@ async def test_a_drained_worker_finishes_its_streams_and_leaves(workshop):
     assert not (workshop.folder / "run" / "w1.sock").exists()
 
 
-async def test_a_request_that_is_just_being_sent_survives_the_drain(workshop):
+async def sent_while_it_drains(workshop):
+    """Whether the rest of a request came as soon after the drain as is promised to be in time."""
     async with workshop() as child:
         await child.activate()
         async with await anyio.connect_tcp("127.0.0.1", workshop.port) as slow:
             await slow.send(b"GET / HTTP/1.1\r\n")
+            began = time.monotonic()
             child.drain(10)
             await anyio.sleep(0.2)
             await slow.send(b"Host: x\r\n\r\n")
+            if time.monotonic() - began > SETTLE - 0.1:
+                return False
             assert (await slow.receive()).startswith(b"HTTP/1.1 200")
         assert await child.wait() == 0
+    return True
+
+
+async def test_a_request_that_is_just_being_sent_survives_the_drain(workshop):
+    for _ in range(20):  # until the machine did not stall
+        if await sent_while_it_drains(workshop):
+            return
+    pytest.fail("this machine is too slow to tell")
 
 
 async def test_streams_beyond_the_deadline_are_cut_and_the_status_says_so(workshop):
