@@ -15,7 +15,7 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not in
 
 def promtool(*words: str) -> str:
     done = subprocess.run(
-        [str(PROMTOOL), *words], capture_output=True, text=True, cwd=PROMETHEUS, timeout=30, check=False
+        [str(PROMTOOL), *words], capture_output=True, text=True, cwd=PROMETHEUS, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
