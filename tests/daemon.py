@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 import psutil
 
@@ -36,6 +38,21 @@ def free_ports(count: int) -> list[int]:
         for sock in sockets:
             sock.bind(("127.0.0.1", 0))
         return [sock.getsockname()[1] for sock in sockets]
+
+
+def gone(pid: int) -> bool:
+    """Dead, whether or not somebody has collected it: an orphan's new parent may be slow."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until_gone(pid: int, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not gone(pid):
+        assert time.monotonic() < deadline, f"process {pid} is still there after {seconds} s"
+        time.sleep(0.01)
 
 
 class Daemon:
@@ -107,12 +124,24 @@ class Daemon:
         while time.monotonic() < deadline:
             assert self.process is not None
             assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}\n{self.last_words()}"
-            with contextlib.suppress(NotRunning):
+            with contextlib.suppress(NotRunning, click.ClickException, FileNotFoundError):  # so far
                 status = self.status()
                 if fact(status):
                     return status
             time.sleep(0.05)
         raise AssertionError(f"not within {seconds} s; last status {json.dumps(status, indent=1)}\n{self.last_words()}")
+
+    def saved(self, fact: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """Return what a next supervisor would read, once *fact* holds of it: a thread writes it."""
+        found: dict[str, Any] = {}
+
+        def holds(_: object) -> Any:
+            with contextlib.suppress(LookupError):  # so far
+                found.update(json.loads((self.folder / "run" / "state.json").read_text()))
+                return fact(found)
+
+        self.until(holds)
+        return found
 
     def pids(self, state: str = "serving") -> list[int]:
         return [worker["pid"] for worker in self.status()["workers"] if worker["state"] == state]
@@ -121,11 +150,11 @@ class Daemon:
         return httpx.get(self.url + path, timeout=timeout, **more)
 
     def metrics(self) -> str:
-        return httpx.get(self.admin_url + "/metrics").text
+        return httpx.get(self.admin_url + "/metrics", timeout=20).text
 
     def log(self, name: str = "supervisor") -> list[dict[str, Any]]:
-        text = (self.folder / "logs" / f"{name}.log").read_text()
-        return [json.loads(line) for line in text.splitlines()]
+        *lines, _unfinished = (self.folder / "logs" / f"{name}.log").read_text().split("\n")
+        return [json.loads(line) for line in lines]
 
     def end(self) -> int:
         """Stop it as launchd would; return its exit code."""

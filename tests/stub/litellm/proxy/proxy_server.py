@@ -36,7 +36,7 @@ async def app(scope, receive, send):
             model = json.loads(body or b"{}").get("model")
             return await answer(send, 200 if model == "echo" else 400, json.dumps({"pid": os.getpid()}).encode())
         case "/stream":
-            return await stream(send, int(query["chunks"]), float(query.get("every", "0.05")))
+            return await stream(send, int(query["chunks"]), float(query.get("every", "0.05")), query.get("until", ""))
         case "/print":
             print(query["line"], flush=True, file=sys.stderr if "err" in query else sys.stdout)
         case "/env":
@@ -90,9 +90,12 @@ async def answer(send, status, body):
     await send({"type": "http.response.body", "body": body})
 
 
-async def stream(send, chunks, every):
+async def stream(send, chunks, every, until):
+    """At most *chunks*, and none after there is a file *until*."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     for number in range(chunks):
+        if os.path.exists(until):
+            break
         await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})
         await asyncio.sleep(every)
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
