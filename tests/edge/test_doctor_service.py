@@ -111,6 +111,9 @@ def bootstrapped(stage, **changed):
     keys = {"ProgramArguments": [python, *plist(stage.job)["ProgramArguments"][1:]]}
     file = stage.installed(**keys | changed)
     assert run("launchctl", "bootstrap", "gui/501", str(file)).status == 0
+    deadline, control = time.monotonic() + 30, Launchctl(run, "gui/501", LABEL)
+    while not control.loaded().runs:  # loaded comes before started
+        assert time.monotonic() < deadline
 
 
 def test_a_service_that_runs_as_written_is_well(stage, launchd, monkeypatch):
@@ -194,7 +197,7 @@ def test_an_exit_timeout_below_the_stop_budget_is_wrong_on_disk_and_in_launchd(s
 def test_a_service_that_keeps_falling_is_explained(stage, launchd):
     (stage.tmp / "python").write_text("#!/bin/sh\nexit 78\n")
     bootstrapped(stage)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not (found := [each for each in service.service(stage.scene) if each.level is Level.FAIL]):
         assert time.monotonic() < deadline
 

@@ -220,8 +220,8 @@ def test_install_warns_of_a_place_that_macos_closes_to_services(bench, tmp_path,
 
 def test_a_deaf_process_is_waited_for_until_launchd_has_killed_it(tmp_path, launchd):
     bench = Bench(tmp_path, DEAF)
-    bench.load(ExitTimeOut=2)
-    bench.hands.until(bench.up.exists, 5)
+    bench.load(ExitTimeOut=6)
+    bench.hands.until(bench.up.exists, 30)
     pid = bench.control.loaded().pid
     assert bench.control.bootout(5) is None
     assert bench.control.bootstrap(bench.place.file(LABEL))[0] == 5
@@ -243,13 +243,13 @@ def test_uninstall_stops_it_removes_the_property_list_and_nothing_else(bench):
 
 
 def test_a_killed_service_comes_back_but_not_at_once(bench):
-    bench.load(ThrottleInterval=0.5)
-    bench.hands.until(bench.up.exists, 5)
+    bench.load(ThrottleInterval=5)
+    bench.hands.until(bench.up.exists, 30)
     first = bench.control.loaded()
     os.kill(first.pid, signal.SIGKILL)
 
-    assert bench.hands.until(lambda: bench.control.loaded().state == "spawn scheduled", 5)
-    assert bench.hands.until(lambda: bench.control.loaded().runs == 2, 5)
+    assert bench.hands.until(lambda: bench.control.loaded().state == "spawn scheduled", 30)
+    assert bench.hands.until(lambda: bench.control.loaded().runs == 2, 30)
     assert bench.control.loaded().pid not in (None, first.pid)
 
 
