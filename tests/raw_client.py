@@ -5,7 +5,7 @@ import socket
 
 def request(port):
     """Connect and ask; refused means an exception here."""
-    client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    client = socket.create_connection(("127.0.0.1", port), timeout=120)
     client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     return client
 

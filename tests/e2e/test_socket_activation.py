@@ -1,5 +1,6 @@
 """A service manager holds the public socket: killing the supervisor refuses nobody. With the real systemd program."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from daemon import Daemon
+from daemon import Daemon, wait_until_gone
 from raw_client import answer, request
 
 ACTIVATE = shutil.which("systemd-socket-activate")
@@ -25,7 +26,7 @@ KEEP_ALIVE = 'while :; do sh -c \'LISTEN_PID=$$ exec "$@"\' sh "$@"; done'
 
 @pytest.fixture
 def activated():
-    quick = {"interval": "200ms", "timeout": "500ms"}
+    quick = {"interval": "200ms", "timeout": "3s"}
     with Daemon(health=quick) as daemon, (daemon.folder / "said.txt").open("ab") as said:
         run = [sys.executable, "-m", "ccproxy_supervisor", "run", "--config", str(daemon.home.settings_file)]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LISTEN_")}
@@ -39,7 +40,7 @@ def activated():
         family = psutil.Process(manager.pid).children(recursive=True)
         manager.kill()
         for process in family:
-            if process.is_running():
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(family, 5)
         manager.wait()
@@ -47,7 +48,7 @@ def activated():
 
 
 def wait_until_listening(port):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while f":{port:04X} 00000000:0000 0A" not in Path("/proc/net/tcp").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -55,16 +56,15 @@ def wait_until_listening(port):
 
 def test_the_first_client_starts_the_supervisor_and_is_served(activated):
     assert answer(request(activated.port)) == b"HTTP/1.1 200 OK"
-    assert [line["address"] for line in activated.log() if line["event"] == "listener.activated"]
+    activated.until(lambda _: [line["address"] for line in activated.log() if line["event"] == "listener.activated"])
 
 
 def test_a_client_that_comes_while_the_supervisor_is_dead_is_served_by_the_next_one(activated):
     assert answer(request(activated.port)) == b"HTTP/1.1 200 OK"
     first = activated.status()
     os.kill(first["pid"], signal.SIGKILL)
-    psutil.wait_procs(
-        [psutil.Process(worker["pid"]) for worker in first["workers"] if psutil.pid_exists(worker["pid"])], 5
-    )
+    for worker in first["workers"]:
+        wait_until_gone(worker["pid"])
     waiting = [request(activated.port) for _ in range(10)]
 
     assert [answer(client) for client in waiting] == [b"HTTP/1.1 200 OK"] * 10
