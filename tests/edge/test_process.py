@@ -94,7 +94,7 @@ async def test_a_worker_answers_privately_before_it_accepts_publicly(workshop):
         assert (await inside.get("/health/liveliness")).status_code == 200
         assert oct((workshop.folder / "run" / "w1.sock").stat().st_mode)[-3:] == "600"
         with pytest.raises(httpx.ReadTimeout):
-            await outside.get("/", timeout=0.2)  # connected, waits in the backlog
+            await outside.get("/", timeout=httpx.Timeout(20, read=0.2))  # connected, waits in the backlog
 
         await child.activate()
         answer = await outside.get("/")
