@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
 import time
 from dataclasses import dataclass
@@ -11,7 +13,6 @@ from itertools import pairwise
 from typing import Any
 
 PATIENCE = 90.0  # seconds for one answer
-STREAM_WORDS = [f"word{number}" for number in range(60)]
 
 
 @dataclass(frozen=True)
@@ -24,24 +25,43 @@ class Outcome:
     stream: bool = False
 
 
+@dataclass(frozen=True)
+class Blow:
+    """What happened between two moments."""
+
+    before: float
+    after: float
+
+    def hit(self, outcome: Any) -> bool:
+        """Whether a request was under way."""
+        return bool(outcome.began < self.after and outcome.ended > self.before)
+
+
+def kill(pid: int) -> Blow:
+    before = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    return Blow(before, time.monotonic())
+
+
 def question(content: str, model: str = "echo", **more: Any) -> dict[str, Any]:
     return {"model": model, "max_tokens": 500, "messages": [{"role": "user", "content": content}], **more}
 
 
 class Load:
-    """While the block runs, *rate* requests begin each second and *streams* are being read; after it all have ended.
+    """While the block runs, *rate* requests begin each second and *streams* of *words* are being read; after it all have ended.
 
     The rate is kept whatever the answers do: who waits is not waited for.
     """
 
     def __init__(
-        self, port: int, *, rate: float = 20.0, streams: int = 0, path: str = "/v1/messages",
-        ask: dict[str, Any] | None = None, key: str | None = None,
+        self, port: int, *, rate: float = 20.0, streams: int = 0, words: int = 60,
+        path: str = "/v1/messages", ask: dict[str, Any] | None = None, key: str | None = None,
     ) -> None:  # fmt: skip
         self.outcomes: list[Outcome] = []
         self._port, self._rate, self._streams = port, rate, streams
         self._ask = spelled(path, ask or question("hi"), key)
-        self._follow = spelled(path, question(" ".join(STREAM_WORDS), stream=True), key)
+        self._words = [f"word{number}" for number in range(words)]
+        self._follow = spelled(path, question(" ".join(self._words), stream=True), key)
         self._over = threading.Event()
         self._streaming = threading.Semaphore(0)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -93,7 +113,7 @@ class Load:
         while not self._over.is_set():
             began = time.monotonic()
             trouble, body = await self._exchange(self._follow, self._streaming)
-            if not trouble and said(body).split()[-len(STREAM_WORDS) :] != STREAM_WORDS:
+            if not trouble and said(body).split()[-len(self._words) :] != self._words:
                 trouble = "cut"
             self.outcomes.append(Outcome(began, time.monotonic(), trouble, stream=True))
 
