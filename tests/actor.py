@@ -1,12 +1,13 @@
 """A model, run by LiteLLM, that does what the last message tells it.
 
 `print WORD COUNT`: as many numbered lines to standard output. `tell NAME`: an environment variable, to standard output
-and standard error. `grow MIB`: keeps so much memory. `block SECONDS`: stops the event loop.
+and standard error. `grow MIB`: keeps so much memory. `block SECONDS`: stops the event loop, and makes a file `blocked`.
 """
 
 import os
 import sys
 import time
+from pathlib import Path
 
 from litellm import CustomLLM
 from litellm.integrations.custom_logger import CustomLogger
@@ -27,6 +28,7 @@ class Actor(CustomLLM):
             case "grow":
                 BALLAST.extend(b"x" * (int(words[0]) << 20))
             case "block":
+                Path("blocked").touch()
                 time.sleep(float(words[0]))  # noqa: ASYNC251 - that is the trouble it makes
         answer = kwargs["model_response"]
         answer.choices[0].message.content = f"done: {order}"

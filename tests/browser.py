@@ -45,7 +45,7 @@ class Browser:
     def next(self):
         """The next message, an answer or an event."""
         while b"\0" not in self._buffer:
-            assert select.select([self._answers], [], [], 20)[0], "the browser does not answer"
+            assert select.select([self._answers], [], [], 120)[0], "the browser does not answer"
             data = os.read(self._answers, 1 << 20)
             assert data, "the browser is gone"
             self._buffer += data
@@ -85,7 +85,7 @@ class Page:
         self.ask("Page.navigate", url=url)
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    def until(self, script, seconds=15):
+    def until(self, script, seconds=60):
         deadline = time.monotonic() + seconds
         while not (value := self.run(script)):
             assert time.monotonic() < deadline, f"never came true: {script}\n{self.text()}"

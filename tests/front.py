@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 from click.testing import CliRunner
 
@@ -64,7 +65,7 @@ class Front:
                 command, cwd=self.folder, stdout=said, stderr=said, env={"PATH": os.environ["PATH"]}
             )
         try:
-            until(lambda: self.get("/")[0] == 401, 20)
+            until(lambda: self.get("/")[0] == 401, 60)
         except AssertionError as error:
             self.__exit__()
             raise AssertionError((self.folder / "traefik.log").read_text()) from error
@@ -107,10 +108,10 @@ def opened(
 
 
 def until(fact: Callable[[], bool], seconds: float) -> float:
-    """Return how long it took until *fact* held."""
+    """Return how long it took until *fact* held; who has no answer yet, or no such number, is asked again."""
     began = time.monotonic()
     while time.monotonic() < began + seconds:
-        with suppress(OSError, http.client.HTTPException):
+        with suppress(OSError, http.client.HTTPException, httpx.TransportError, ValueError):
             if fact():
                 return time.monotonic() - began
         time.sleep(0.02)
@@ -156,6 +157,10 @@ class Clients:
             status = 0
         self.outcomes.append(Outcome(began, time.monotonic(), status))
 
+    def since(self, moment: float) -> int:
+        """Count the answers to whom asked after *moment*."""
+        return sum(outcome.began > moment for outcome in self.outcomes)
+
     def failed(self) -> list[Outcome]:
         assert self.outcomes
         return [outcome for outcome in self.outcomes if outcome.status != 200]
@@ -181,7 +186,7 @@ class Leash:
                 self.end_headers()
                 self._say({"role": "assistant", "content": ""})
                 for word in leash.words:
-                    leash.go.acquire(timeout=20)
+                    leash.go.acquire(timeout=120)
                     self._say({"content": f"{word} "})
                 self._say({}, "stop")
                 self.wfile.write(b"data: [DONE]\n\n")
