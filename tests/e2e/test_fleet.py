@@ -48,7 +48,7 @@ def doors(one: Daemon, two: Daemon):
     with Front(one, ports[0]) as left, Front(two, ports[1]) as right:
         secret, fleet = left.admit("alice"), left.admit("fleet")
         assert fleet not in right.say(token, "add", "fleet", "--stdin", told=fleet)
-        until(lambda: hosts(left, secret) == 2, 10)
+        until(lambda: hosts(left, secret) == 2, 30)
         yield left, right, secret, fleet
 
 
@@ -64,17 +64,16 @@ def test_one_host_is_lost_under_load_and_clients_keep_getting_answers(daemons):
     one.change()
     with Front(one) as front:
         secret = front.admit("alice")
-        until(lambda: message(front, secret) == 200, 5)
-        assert hosts(front, secret) == 2
-        with Clients(lambda: message(front, secret), rate=40) as clients:
+        until(lambda: message(front, secret) == 200, 30)
+        until(lambda: hosts(front, secret) == 2, 30)
+        with Clients(lambda: message(front, secret), rate=10) as clients:
             time.sleep(1)
             killed = end(two)  # as if that Mac had lost its power
-            time.sleep(4)
+            until(lambda: clients.since(killed) > 40, 60)
             two.process.wait()
             two.start()
-            until(lambda: hosts(front, secret) == 2, 10)
+            until(lambda: hosts(front, secret) == 2, 30)
 
-        assert sum(outcome.began > killed for outcome in clients.outcomes) > 100
         assert len(clients.failed()) <= 5
 
 
@@ -84,15 +83,15 @@ def test_a_host_without_a_worker_is_passed_over(daemons):
     one.change()
     with Front(one) as front:
         secret = front.admit("alice")
-        until(lambda: message(front, secret) == 200, 5)
+        until(lambda: message(front, secret) == 200, 30)
         (worker,) = two.pids()
         two.change(proxy={"env": {"STUB_FAIL": "1"}})
         two.order("/reload")
         os.kill(worker, signal.SIGKILL)
         two.until(lambda status: status["status"] == "unhealthy")
-        until(lambda: all(message(front, secret) == 200 for _ in range(6)), 10)
+        until(lambda: all(message(front, secret) == 200 for _ in range(6)), 30)
 
-        with Clients(lambda: message(front, secret)) as clients:
+        with Clients(lambda: message(front, secret), rate=10) as clients:
             time.sleep(2)
 
         assert not clients.failed()
@@ -105,11 +104,10 @@ def test_a_daemon_dies_behind_a_front_door_that_lives_and_few_are_told(daemons):
         with Clients(lambda: message(left, secret)) as clients:
             time.sleep(1)
             killed = end(two)
-            time.sleep(5)
+            until(lambda: clients.since(killed) > 90, 60)
 
-        assert sum(outcome.began > killed for outcome in clients.outcomes) > 50
         assert len(clients.failed()) <= 15
-        until(lambda: hosts(left, secret) == 1, 10)
+        until(lambda: hosts(left, secret) == 1, 30)
 
 
 def test_members_trust_the_fleets_token_and_keep_their_requests_to_themselves(daemons):
@@ -120,7 +118,7 @@ def test_members_trust_the_fleets_token_and_keep_their_requests_to_themselves(da
             lambda: (
                 {"fleet@file"} == {entry["RouterName"] for entry in right.access_log() if entry["OriginStatus"] == 200}
             ),
-            5,
+            30,
         )
         page = right.get("/metrics", Authorization=f"Bearer {fleet}")
         assert page[0] == 200
