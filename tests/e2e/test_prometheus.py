@@ -99,12 +99,15 @@ class Prometheus:
         (row,) = self.ask(query)
         return float(row["value"][1])
 
+    def comes_to(self, query: str, value: float) -> None:
+        until(lambda: self.value(query) == value, 30)
+
     @contextmanager
     def running(self):
         with (self.folder / "said.txt").open("wb") as said:
             process = subprocess.Popen(self.command, cwd=self.folder, stdout=said, stderr=said)
         try:
-            until(lambda: self.answers() and self.ask('up{job="ccproxy"} == 1') != [], 20)
+            until(lambda: self.answers() and self.ask('up{job="ccproxy"} == 1') != [], 60)
             yield self
         finally:
             process.terminate()
@@ -122,25 +125,25 @@ def prometheus(tmp_path_factory, daemon, front):
     """Everything a bad day has: a death, an ailing Ollama, a refused reload, an adopted one, a missing model, clients with and without a token."""
     with Prometheus(tmp_path_factory.mktemp("prometheus"), front).running() as prometheus:
         secret = front.admit("alice")
-        until(lambda: front.get("/v1/models", Authorization=f"Bearer {secret}")[0] == 200, 5)
+        until(lambda: front.get("/v1/models", Authorization=f"Bearer {secret}")[0] == 200, 30)
         daemon.until(lambda status: daemon.pids("standby"))
-        until(lambda: prometheus.value("ccproxy_failover_seconds_count") == 0, 5)
+        until(lambda: prometheus.value("ccproxy_failover_seconds_count") == 0, 30)
         (victim,) = daemon.pids()
         os.kill(victim, signal.SIGKILL)
         daemon.until(lambda status: daemon.pids() not in ([], [victim]))
         version = OLLAMA.pop("/api/version")
-        until(lambda: prometheus.value('sum(ccproxy_probe_failures_total{probe="ollama"})') > 0, 5)
+        until(lambda: prometheus.value('sum(ccproxy_probe_failures_total{probe="ollama"})') > 0, 30)
         OLLAMA["/api/version"] = version
         settings = daemon.home.settings_file.read_text()
         daemon.home.settings_file.write_text("proxy: {prot: 1}")
         daemon.order("/reload")
-        until(lambda: prometheus.value("ccproxy_config_last_reload_successful") == 0, 5)
-        until(lambda: alerts(prometheus, "firing") >= {"CcproxyReloadRefused", "CcproxyFailover"}, 5)
+        until(lambda: prometheus.value("ccproxy_config_last_reload_successful") == 0, 30)
+        until(lambda: alerts(prometheus, "firing") >= {"CcproxyReloadRefused", "CcproxyFailover"}, 30)
         daemon.home.settings_file.write_text(settings)
         daemon.order("/reload")
         front.get("/v1/models", Authorization=f"Bearer {secret}")
         front.get("/v1/models")
-        until(lambda: prometheus.value("ccproxy_config_last_reload_successful") == 1, 5)
+        until(lambda: prometheus.value("ccproxy_config_last_reload_successful") == 1, 30)
         yield prometheus
 
 
@@ -161,25 +164,26 @@ def test_the_page_is_as_prometheus_wants_it(daemon):
 
 
 def test_every_target_is_read(prometheus):
-    assert {row["metric"]["job"]: row["value"][1] for row in prometheus.ask("up")} == {"ccproxy": "1", "traefik": "1"}
+    def read() -> dict[str, str]:
+        return {row["metric"]["job"]: row["value"][1] for row in prometheus.ask("up")}
+
+    until(lambda: read() == {"ccproxy": "1", "traefik": "1"}, 30)
 
 
 def test_what_happened_is_counted(prometheus):
-    assert prometheus.value("ccproxy_failover_seconds_count") == 1
-    assert prometheus.value('ccproxy_worker_endings_total{cause="exited"}') == 1
-    assert prometheus.value('ccproxy_config_reloads_total{result="refused"}') == 1
-    assert prometheus.value('ccproxy_ollama_model_available{model="qwen3"}') == 0
-    assert prometheus.value('ccproxy_ollama_model_available{model="llama2"}') == 1
-    assert prometheus.value('ccproxy_status{status="degraded"}') == 1
+    prometheus.comes_to("ccproxy_failover_seconds_count", 1)
+    prometheus.comes_to('ccproxy_worker_endings_total{cause="exited"}', 1)
+    prometheus.comes_to('ccproxy_config_reloads_total{result="refused"}', 1)
+    prometheus.comes_to('ccproxy_ollama_model_available{model="qwen3"}', 0)
+    prometheus.comes_to('ccproxy_ollama_model_available{model="llama2"}', 1)
+    prometheus.comes_to('ccproxy_status{status="degraded"}', 1)
 
 
 def test_what_is_counted_is_what_the_daemon_says(prometheus, daemon):
-    status = daemon.status()
-
-    assert prometheus.value('ccproxy_workers{state="serving"}') == len(daemon.pids())
-    assert prometheus.value("ccproxy_generation") == status["generation"]
-    served = prometheus.value('ccproxy_worker_resident_memory_bytes{slot="0"}')
-    assert served == pytest.approx(status["workers"][0]["memory"], rel=0.2)
+    prometheus.comes_to('ccproxy_workers{state="serving"}', len(daemon.pids()))
+    prometheus.comes_to("ccproxy_generation", daemon.status()["generation"])
+    memory = pytest.approx(daemon.status()["workers"][0]["memory"], rel=0.2)
+    prometheus.comes_to('ccproxy_worker_resident_memory_bytes{slot="0"}', memory)
 
 
 def test_every_query_of_the_dashboard_has_an_answer(prometheus):
@@ -206,14 +210,15 @@ def test_every_recorded_series_has_a_value(prometheus):
 
 
 def test_the_series_of_traefik_that_we_use_exist(prometheus):
-    names = set(httpx.get(f"http://127.0.0.1:{prometheus.port}/api/v1/label/__name__/values").json()["data"])
+    def names() -> set[str]:
+        return set(httpx.get(f"http://127.0.0.1:{prometheus.port}/api/v1/label/__name__/values").json()["data"])
 
-    assert names >= FOREIGN
-    assert prometheus.value('sum(traefik_entrypoint_requests_total{code="401", entrypoint="web"})') > 0
+    until(lambda: names() >= FOREIGN, 30)
+    until(lambda: prometheus.value('sum(traefik_entrypoint_requests_total{code="401", entrypoint="web"})') > 0, 30)
 
 
 def test_the_rules_are_loaded_and_none_fails(prometheus):
-    groups = httpx.get(f"http://127.0.0.1:{prometheus.port}/api/v1/rules").json()["data"]["groups"]
+    groups = httpx.get(f"http://127.0.0.1:{prometheus.port}/api/v1/rules", timeout=60).json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
 
     assert len(rules) == len(RULES)
@@ -227,7 +232,7 @@ def test_a_daemon_that_is_gone_is_noticed(prometheus, daemon):
     """The last test of this file: nothing is left to look at."""
     assert daemon.end() == 0
 
-    until(lambda: "CcproxyDaemonSilent" in alerts(prometheus, "pending"), 5)
+    until(lambda: "CcproxyDaemonSilent" in alerts(prometheus, "pending"), 30)
     state = next(query for title, query in queries() if title == "State of the service")
-    until(lambda: prometheus.value(state) == 6, 5)
-    until(lambda: prometheus.value("instance:ccproxy_serving:bool") == 0, 5)
+    until(lambda: prometheus.value(state) == 6, 30)
+    until(lambda: prometheus.value("instance:ccproxy_serving:bool") == 0, 30)
