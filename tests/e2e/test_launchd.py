@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import fake_launchctl
-from daemon import ROOT, Daemon
+from daemon import ROOT, Daemon, wait_until_gone
 from raw_client import answer, request
 
 LABEL = "test.ccproxy"
@@ -25,7 +25,7 @@ class Service:
     """A home of the stub, and the command line with the fake launchctl first on its PATH."""
 
     def __init__(self, tmp_path, python=None):
-        self.daemon = Daemon(python, proxy={"hold": "60s"}, health={"interval": "500ms", "timeout": "1s"})
+        self.daemon = Daemon(python, proxy={"hold": "60s"}, health={"interval": "500ms", "timeout": "5s"})
         self.variables = fake_launchctl.put_on_path(tmp_path / "launchd")
         self.env = os.environ | self.variables | {"HOME": str(tmp_path)}
         self.plist = tmp_path / f"Library/LaunchAgents/{LABEL}.plist"
@@ -34,13 +34,13 @@ class Service:
         line = [sys.executable, "-m", "ccproxy_supervisor", command, *words]
         line += ["--config", str(self.daemon.home.settings_file)]
         line += ["--label", LABEL] if command in ("install", "uninstall", "doctor") else []
-        return subprocess.run(line, env=self.env, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(line, env=self.env, capture_output=True, text=True, timeout=180, check=False)
 
     def printed(self):
         command = ["launchctl", "print", f"gui/{os.getuid()}/{LABEL}"]
-        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=10, check=False)
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60, check=False)
 
-    def until(self, fact, seconds=30):
+    def until(self, fact, seconds=60):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -79,7 +79,7 @@ def test_install_kill_reload_uninstall(service):
     os.kill(first["pid"], signal.SIGKILL)  # it comes back by itself, and the worker it left is replaced
     second = service.until(lambda status: status["pid"] != first["pid"] and status["status"] == "healthy")
     assert daemon.get("/").status_code == 200
-    assert not psutil.pid_exists(first["workers"][0]["pid"])
+    wait_until_gone(first["workers"][0]["pid"])
 
     daemon.change(proxy={"env": {"CHANGED": "yes"}})
     assert service.typed("reload").stdout.startswith("rolled: ")
@@ -96,7 +96,7 @@ def test_install_kill_reload_uninstall(service):
     assert service.printed().returncode == 113
     assert not service.plist.exists()
     assert (daemon.folder / "supervisor.yaml").exists()
-    assert not psutil.pid_exists(second["pid"])
+    wait_until_gone(second["pid"])
     assert service.inhabitants() == []
 
 
@@ -105,13 +105,13 @@ def test_install_again_replaces_the_service_and_finishes_what_is_in_flight(servi
     first, lines = service.daemon.status()["pid"], []
 
     def read():
-        with httpx.stream("GET", f"{service.daemon.url}/stream?chunks=40&every=0.05", timeout=30) as answer:
+        with httpx.stream("GET", f"{service.daemon.url}/stream?chunks=40&every=0.05", timeout=180) as answer:
             started.set()
             lines.extend(line for line in answer.iter_lines() if line)
 
     started, thread = threading.Event(), threading.Thread(target=read)
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     done = service.typed("install")
     thread.join()
 
@@ -151,7 +151,7 @@ def test_with_sockets_of_launchd_not_even_a_kill_of_the_supervisor_refuses_a_cli
     )
     first = service.daemon.status()
     os.kill(first["pid"], signal.SIGKILL)
-    assert psutil.wait_procs(service.inhabitants(), 10)[1] == []
+    assert psutil.wait_procs(service.inhabitants(), 60)[1] == []
     waiting = [request(service.daemon.port) for _ in range(20)]  # nobody is there but launchd's socket
 
     assert [answer(client) for client in waiting] == [b"HTTP/1.1 200 OK"] * 20
@@ -176,9 +176,9 @@ def test_with_the_real_litellm_and_launchd_s_socket_a_killed_supervisor_costs_no
         done = service.typed("install", "--socket")
         assert done.returncode == 0, done.stdout + done.stderr
         os.kill(service.daemon.status()["pid"], signal.SIGKILL)
-        assert psutil.wait_procs(service.inhabitants(), 10)[1] == []
+        assert psutil.wait_procs(service.inhabitants(), 60)[1] == []
         message = {"model": "echo", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
-        answered = httpx.post(f"{service.daemon.url}/v1/messages", json=message, timeout=60)
+        answered = httpx.post(f"{service.daemon.url}/v1/messages", json=message, timeout=180)
 
         assert answered.json()["content"][0]["text"].startswith("hello from echo")
         assert service.typed("uninstall").returncode == 0
