@@ -107,6 +107,7 @@ def test_an_answer_of_another_version_says_so_instead_of_failing(page, said, ans
 
 
 def test_a_hidden_page_asks_nothing(page, said):
+    page.wait(1)  # for what it has asked already
     page.run("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
     page.run("document.dispatchEvent(new Event('visibilitychange'))")
     asked = said.asked
@@ -263,12 +264,11 @@ def test_it_shows_a_real_daemon_through_a_death_and_its_end(tab):
         os.kill(daemon.pids()[0], signal.SIGKILL)
         daemon.until(lambda status: status["status"] == "healthy" and status["history"]["endings"])
         tab.wait(12)
-        assert tab.run(WORD) == "healthy"
-        assert "was killed by SIGKILL" in tab.text()
+        tab.until(f"{WORD} === 'healthy' && document.body.innerText.includes('was killed by SIGKILL')")
         assert tab.complaints() == []
         daemon.end()
         tab.wait(12)
-        assert tab.run(WORD) == "not answering"
+        tab.until(f"{WORD} === 'not answering'")
 
 
 def test_pictures_for_the_documentation(browser, page):
