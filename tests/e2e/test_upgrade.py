@@ -270,7 +270,7 @@ def test_an_interpreter_that_vanished_is_named_and_mended(place):
         python.symlink_to("/nowhere/Cellar/python3")
 
     place.start(wait=None)
-    assert place.process.wait(30) == 78
+    assert place.process.wait(120) == 78
     assert "upgrade --repair" in place.last_words()
     repaired = typed(place, "upgrade", "--repair")
     place.start(seconds=120)
@@ -366,7 +366,7 @@ def test_an_upgrade_that_is_killed_leaves_a_home_that_serves_and_can_be_upgraded
         process.kill()
         assert process.wait() == -signal.SIGKILL
 
-    assert httpx.get(f"{daemon.url}/health/readiness").status_code == 200
+    assert httpx.get(f"{daemon.url}/health/readiness", timeout=60).status_code == 200
     assert linked(daemon) == GOOD
     again = typed(daemon, "upgrade", "--to", BETTER)
     assert again.returncode == 0
