@@ -50,4 +50,4 @@ def real(litellm: str | None = None, **settings: dict[str, Any]) -> Daemon:
 def typed(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command for the home of *daemon*, as a person would."""
     line = [sys.executable, "-m", "ccproxy_supervisor", *words, "--config", str(daemon.home.settings_file)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=180, check=False)
+    return subprocess.run(line, capture_output=True, text=True, timeout=600, check=False)

@@ -25,7 +25,7 @@ def daemon(house):
     """The same, running and whole, whatever the last test did to it."""
     if house.process is None or house.process.poll() is not None:
         house.start(wait=None)
-    house.until(lambda status: whole(status, house.settings["proxy"]), 120)
+    house.until(lambda status: whole(status, house.settings["proxy"]), 300)
     return house
 
 

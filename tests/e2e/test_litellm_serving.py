@@ -52,9 +52,11 @@ def test_an_unknown_model_is_litellms_error_not_ours(daemon):
 def test_what_clients_ask_is_in_litellms_log_and_what_probes_ask_is_not(daemon):
     ask(daemon, "/v1/messages")
 
-    lines = [line["message"] for line in daemon.log("litellm") if line["logger"] == "uvicorn.access"]
-    assert any('"POST /v1/messages HTTP/1.1" 200' in line for line in lines)
-    assert not [line for line in lines if "/health" in line]
+    def asked():
+        return [line["message"] for line in daemon.log("litellm") if line["logger"] == "uvicorn.access"]
+
+    daemon.until(lambda _: any('"POST /v1/messages HTTP/1.1" 200' in line for line in asked()))
+    assert not [line for line in asked() if "/health" in line]
 
 
 def test_callbacks_hear_of_clients_and_never_of_the_warm_up(daemon):
@@ -149,7 +151,7 @@ def turned_away(daemon):
 
 
 def test_a_stop_waits_for_the_streams_and_tells_newcomers_to_come_back(daemon):
-    with Load(daemon.port, rate=0, streams=2) as load:
+    with Load(daemon.port, rate=0, streams=2, words=300) as load:
         load.end()
         stop = typed(daemon, "stop")
         daemon.until(lambda status: status["status"] == "stopping")
