@@ -166,6 +166,27 @@ class Clients:
         return [outcome for outcome in self.outcomes if outcome.status != 200]
 
 
+@contextmanager
+def answering_at_once(port: int) -> Iterator[None]:
+    """A server that answers as soon as it has read the last byte of a request, as a worker would, and hangs up."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n")
+            self.wfile.write(b"{}")  # apart from its head, as LiteLLM's server sends it
+
+        do_POST = do_GET  # noqa: N815 - the library's name
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
+
+
 class Leash:
     """An OpenAI-like upstream that streams one word whenever it is let go on: what arrives was not held back."""
 

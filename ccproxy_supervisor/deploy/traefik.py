@@ -176,8 +176,10 @@ def _retry(several: bool) -> dict[str, Any]:
 #: answers is left out of access log and metrics, and guessed tokens are worth seeing.
 _NOBODY = {"servers": [{"url": "http://127.0.0.1:1"}]}
 
-#: No buffering: a negative interval hands on every chunk as it comes. The Host of a client means nothing to LiteLLM.
-_FORWARDING = {"serversTransport": "ccproxy", "passHostHeader": False, "responseForwarding": {"flushInterval": "-1ms"}}
+#: No buffering: what streams (events, or an answer of unknown length) is handed on chunk by chunk in any case; the interval
+#: is for the rest. A negative one would send their heads early, and lose an answer that is faster than the end of its
+#: request (golang/go#40747): one of a hundred to a long prompt. The Host of a client means nothing to LiteLLM.
+_FORWARDING = {"serversTransport": "ccproxy", "passHostHeader": False, "responseForwarding": {"flushInterval": "100ms"}}
 
 
 def _transport(dial: str) -> dict[str, Any]:

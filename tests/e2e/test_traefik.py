@@ -11,7 +11,7 @@ import pytest
 
 from ccproxy_supervisor.cli.gateway import token
 from daemon import ROOT, Daemon
-from front import Clients, Front, Leash, opened, until
+from front import Clients, Front, Leash, answering_at_once, opened, until
 from load import kill
 
 pytestmark = pytest.mark.real
@@ -277,3 +277,12 @@ def test_clients_wait_for_a_worker_that_starts_and_none_is_refused():
 
     assert all(killed.hit(outcome) for outcome in clients.failed())
     assert max(outcome.ended - outcome.began for outcome in clients.outcomes) > 0.9
+
+
+def test_no_answer_is_lost_for_being_faster_than_the_end_of_its_long_prompt():
+    prompt = {"model": "echo", "messages": [{"role": "user", "content": "x" * (3 << 20)}]}
+    with Daemon() as home, answering_at_once(home.port), Front(home) as front:
+        key = bearer(front.admit("alice"))
+        until(lambda: front.get("/v1/models", **key)[0] == 200, 30)
+
+        assert {front.ask("POST", "/v1/messages", prompt, key) for _ in range(300)} == {(200, "{}")}
