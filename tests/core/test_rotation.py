@@ -76,7 +76,7 @@ def test_a_boundary_lies_ahead_and_not_too_far(rotate, now, zone):
 
 def test_without_a_zone_local_time_counts():
     now = 1_795_392_000.5
-    assert next_boundary("daily", now) == next_boundary("daily", now, datetime.now().astimezone().tzinfo)
+    assert next_boundary("daily", now) == next_boundary("daily", now, datetime.fromtimestamp(now).astimezone().tzinfo)
 
 
 def test_a_rotated_file_is_named_after_the_local_time_of_its_rotation():
