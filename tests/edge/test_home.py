@@ -447,3 +447,16 @@ def test_a_copy_of_an_old_configuration_that_cannot_be_removed_costs_nothing_but
 
     assert stuck.is_dir()
     assert Path(keep_config(birth)).read_text() == LITELLM
+
+
+@pytest.mark.parametrize("left", [b"", b"model_list: [", LITELLM.encode() + b"x"])
+def test_a_copy_that_a_power_loss_has_spoiled_is_made_anew(home, left):
+    home.path("config.yaml").write_text(LITELLM + "# Grüße\n", encoding="utf-8")
+    birth = home.read_plan(ENVIRON).birth
+    copy = Path(keep_config(birth))
+    copy.write_bytes(left)
+
+    assert Path(keep_config(birth)) == copy
+    assert copy.read_bytes() == home.path("config.yaml").read_bytes()
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert not list(home.folder.glob(".config.*.new"))
