@@ -69,7 +69,7 @@ def run(home: Home, *, verbose: bool = False) -> int:
         plan = home.read_plan(os.environ)
         if faults := home.prepare(plan.settings):
             raise ConfigError(faults)
-        with owning(home.folder, home.run, plan.settings.admin.socket):
+        with owning(home.run, plan.settings.admin.socket):
             os.chdir(home.folder)
             anyio.run(_run, home, plan, verbose)
     except ConfigError as error:

@@ -23,8 +23,8 @@ class HomeTaken(Exception):  # noqa: N818 - a fact, not an error
 
 
 @contextmanager
-def owning(folder: Path, run: Path, control: str = "") -> Iterator[None]:
-    """Own the home *folder* by a lock in *run*; raises `HomeTaken` and `ConfigError`. The kernel gives it back whatever
+def owning(run: Path, control: str = "") -> Iterator[None]:
+    """Own the home by a lock in its folder *run*; raises `HomeTaken` and `ConfigError`. The kernel gives it back whatever
     happens to this process.
 
     *control* is this owner's socket, for commands to find however the settings are edited meanwhile.
@@ -33,13 +33,13 @@ def owning(folder: Path, run: Path, control: str = "") -> Iterator[None]:
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise ConfigError([Fault(str(path.relative_to(folder)), f"cannot lock the home: {error.strerror}")]) from None
+        raise ConfigError([Fault(f"{run.name}/{LOCK}", f"cannot lock the home: {error.strerror}")]) from None
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(file, 20, 0).partition(b"\n")[0]
-            raise HomeTaken(folder, int(holder) if holder.isdigit() else None) from None
+            raise HomeTaken(run.parent, int(holder) if holder.isdigit() else None) from None
         with suppress(OSError):  # a full disk costs the name of the holder, not the lock
             os.ftruncate(file, 0)
             os.pwrite(file, os.fsencode(f"{os.getpid()}\n{control}\n"), 0)

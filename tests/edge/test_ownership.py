@@ -17,41 +17,41 @@ def run(tmp_path):
 
 
 def test_a_second_supervisor_is_told_who_owns_the_home(run):
-    with owning(run.parent, run):
-        with pytest.raises(HomeTaken, match=f"process {os.getpid()} owns it") as taken, owning(run.parent, run):
+    with owning(run):
+        with pytest.raises(HomeTaken, match=f"process {os.getpid()} owns it") as taken, owning(run):
             pass
         assert taken.value.pid == os.getpid()
-    with owning(run.parent, run):
+    with owning(run):
         pass
 
 
 def test_a_killed_owner_leaves_the_home_free(run):
     script = "import sys; from pathlib import Path; from ccproxy_supervisor.edge.ownership import owning\n"
-    script += "run = Path(sys.argv[1])\nwith owning(run.parent, run): print('locked', flush=True); sys.stdin.read()"
+    script += "run = Path(sys.argv[1])\nwith owning(run): print('locked', flush=True); sys.stdin.read()"
     owner = subprocess.Popen(
         [sys.executable, "-c", script, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with owner:
         assert owner.stdout.readline() == "locked\n"
-        with pytest.raises(HomeTaken) as taken, owning(run.parent, run):
+        with pytest.raises(HomeTaken) as taken, owning(run):
             pass
         owner.kill()
     assert taken.value.pid == owner.pid
 
-    with owning(run.parent, run):
+    with owning(run):
         assert (run / "supervisor.lock").read_text().splitlines()[0] == str(os.getpid())
 
 
 def test_the_owner_leaves_word_where_it_listens(run):
     assert control_of(run) is None
-    with owning(run.parent, run, "run/c.sock"):
+    with owning(run, "run/c.sock"):
         assert control_of(run) == "run/c.sock"
-    with owning(run.parent, run):
+    with owning(run):
         assert control_of(run) is None
 
 
 def test_a_home_that_cannot_be_locked_is_a_fault(run):
     run.rmdir()
     told = r"run/supervisor\.lock: cannot lock the home: No such file"
-    with pytest.raises(ConfigError, match=told), owning(run.parent, run):
+    with pytest.raises(ConfigError, match=told), owning(run):
         pass
