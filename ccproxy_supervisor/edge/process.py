@@ -18,7 +18,7 @@ from anyio.abc import Process
 from ccproxy_supervisor.core.model import Child, SpawnError, Usage
 from ccproxy_supervisor.core.plan import CONFIG, Birth, Plan
 
-LAUNCHER = Path(__file__).parents[1] / "launcher.py"
+LAUNCHER = Path(__file__).parents[1] / "launcher" / "__main__.py"
 LAST_WORDS = 0.2  # seconds to wait for what a dead worker's pipes still hold; a grandchild may keep them open
 
 

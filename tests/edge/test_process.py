@@ -20,7 +20,8 @@ from ccproxy_supervisor.core.model import SpawnError
 from ccproxy_supervisor.core.plan import Birth
 from ccproxy_supervisor.edge.listener import open_listener
 from ccproxy_supervisor.edge.process import Spawner, usage
-from ccproxy_supervisor.launcher import SETTLE, private_socket
+from ccproxy_supervisor.launcher.serve import SETTLE
+from ccproxy_supervisor.launcher.servers import private_socket
 from daemon import STUB
 from stage import plan_of
 

@@ -1,0 +1,15 @@
+"""Runs inside LiteLLM's own interpreter: one worker with a private socket and a gated public one.
+
+Needs the standard library, uvicorn and the application; imports nothing of ours outside this folder. Python >= 3.10.
+The folder may be copied anywhere and is run by its path, see `__main__`.
+
+    CONFIG_FILE_PATH=… python launcher/__main__.py --number 3 --control-fd 5 --public-fd 6 --log-fd 7 --uds run/w3.sock --drain 30
+
+The control descriptor is one end of a socket pair. We are told `activate` (accept on the public socket) and
+`drain SECONDS` (stop accepting, finish, leave); its end means that the supervisor is dead: drain and leave. We say
+`ready` (the private socket answers and the first request will not be slow), `accepting` and `draining`.
+SIGTERM drains too. Exit status: 0 drained, 75 requests were cut at the deadline, 3 start-up failed, 70 event loop stuck.
+
+uvicorn >= 0.33 is reached through Config, Server.serve(sockets=), started, should_exit, and two overrides:
+capture_signals (two servers share a loop and the signals are ours) and shutdown (reads self.servers).
+"""

@@ -1,0 +1,90 @@
+"""One worker's life, from the import of the application to its last answer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from .control import Control
+from .doors import Private, Public
+from .logs import LogLines
+from .servers import private_socket, server_class
+from .warm import warm_up
+
+SETTLE = 0.5  # seconds between closing the listener and draining, see Server.shutdown
+CUT = 75  # exit status
+
+
+async def serve(app: Any, inside: socket.socket, public_fd: int, control: Control, logs: LogLines) -> None:
+    import uvicorn
+
+    Server = server_class()
+    control.loop, private = asyncio.get_running_loop(), Private(app)
+    common: dict[str, Any] = {"server_header": False, "proxy_headers": False, "log_config": None}
+    inner = Server(uvicorn.Config(private, lifespan="on", timeout_graceful_shutdown=2, **common))
+    inner_task = asyncio.create_task(inner.serve(sockets=[inside]))
+    while not inner.started:
+        if inner_task.done():
+            inner_task.result()  # raises SystemExit(3) when the lifespan failed
+            sys.exit(3)
+        await asyncio.sleep(0.01)
+    logs.adopt_loggers()  # the lifespan reads the config, which may have brought handlers back
+    await warm_up(app, private.state)
+    control.say("ready")
+    leaving = asyncio.create_task(control.leaving.wait())
+    activated = asyncio.create_task(control.activated.wait())
+    await asyncio.wait({leaving, activated, inner_task}, return_when=asyncio.FIRST_COMPLETED)
+    if activated.done() and not leaving.done():
+        # The family is found from the descriptor; `fd=` of uvicorn takes it for AF_UNIX and loses TCP_NODELAY.
+        listener = socket.socket(fileno=os.dup(public_fd))
+        outer = Server(uvicorn.Config(Public(private, control), lifespan="off", **common))
+        outer.settle = SETTLE
+        outer_task = asyncio.create_task(outer.serve(sockets=[listener]))
+        while not outer.started and not outer_task.done():
+            await asyncio.sleep(0)
+        control.say("accepting")
+        await asyncio.wait({leaving, outer_task, inner_task}, return_when=asyncio.FIRST_COMPLETED)
+        control.say("draining")
+        outer.config.timeout_graceful_shutdown = max(0.0, control.drain - SETTLE)
+        outer.should_exit = True
+        os.close(public_fd)  # a worker that drains for a dead supervisor must not keep the port
+        await outer_task
+    inner.should_exit = True
+    await inner_task
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    for name in ("--number", "--control-fd", "--public-fd", "--log-fd"):
+        parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--uds", required=True)
+    parser.add_argument("--drain", type=float, required=True, help="seconds, unless the order names others")
+    parser.add_argument("--app", default="litellm.proxy.proxy_server:app")
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    args = arguments()
+    control, logs = Control(args.control_fd, args.drain), LogLines(args.log_fd, args.number)
+    from uvicorn.importer import import_from_string
+
+    app = import_from_string(args.app)
+    logs.adopt_loggers()
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        from asyncio import new_event_loop
+    loop = new_event_loop()
+    asyncio.set_event_loop(loop)
+    with private_socket(args.uds) as inside:
+        loop.run_until_complete(serve(app, inside, args.public_fd, control, logs))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # the supervisor may be gone, and its pipes
+            stream.flush()
+    os._exit(CUT if control.cut else 0)  # an interpreter's orderly exit costs 3 s more
