@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ccproxy_supervisor.core.deployment import Model, deployment, ollama_name
 from ccproxy_supervisor.core.document import Document, read
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path, nearest
+
+__all__ = ["MASTER_KEY", "LiteLLMConfig", "Model", "parse_litellm", "same_model"]
 
 #: Given where an `include` stands and what it says: the included file's own name, to be passed back, and its text.
 Include = Callable[[str, str], tuple[str, str]]
@@ -15,17 +18,6 @@ Include = Callable[[str, str], tuple[str, str]]
 REFERENCE = "os.environ/"
 MASTER_KEY = "LITELLM_MASTER_KEY"
 _SECTIONS = ("model_list", "litellm_settings", "general_settings", "router_settings", "environment_variables")
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One deployment. *ollama* is the name Ollama knows it by, None for a model that is not Ollama's."""
-
-    name: str
-    upstream: str
-    ollama: str | None = None
-    api_base: str | None = None
-    mock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +51,7 @@ def parse_litellm(
         )
     if reader.faults:
         raise ConfigError(reader.faults)
-    return LiteLLMConfig(tuple(reader.models), tuple(reader.warnings))
+    return LiteLLMConfig(tuple(reader.judged(model) for model in reader.models), tuple(reader.warnings))
 
 
 def same_model(one: str, other: str) -> bool:
@@ -84,6 +76,16 @@ class _Reader:
     warnings: list[Fault] = field(default_factory=list)
     lines: dict[str, int | None] = field(default_factory=dict)
     """Where each file's model_list is, or would be."""
+    handlers: set[str] = field(default_factory=set)
+    """The providers that a handler of the config answers."""
+    groups: tuple[str, ...] | None = None
+    """The names that LiteLLM checks in the background; None: all."""
+
+    def judged(self, model: Model) -> Model:
+        """Add what the other sections, of whatever file, say of *model*."""
+        left_out = self.groups is not None and model.name not in self.groups
+        spared = model.spared or ("general_settings.background_health_check_model_groups" if left_out else "")
+        return replace(model, custom=model.answered_by in self.handlers, spared=spared)
 
     def attempt(self, include: Include | None, source: str, name: str) -> tuple[str, str] | None:
         try:
@@ -126,6 +128,7 @@ class _Reader:
             meant = nearest(key, _SECTIONS, 0.85)
             if meant and meant != key:
                 self.warnings.append(document.fault((key,), f"LiteLLM ignores this; did you mean {meant}?"))
+        self.handlers |= set(_handled(document.value.get("litellm_settings")))
         variables = document.value.get("environment_variables")
         if isinstance(variables, dict):
             self.env |= {key: str(value) for key, value in variables.items()}
@@ -133,6 +136,8 @@ class _Reader:
                 where = ("environment_variables", MASTER_KEY)
                 self.faults.append(document.fault(where, "belongs to the supervisor; remove it, see proxy.auth"))
         general = document.value.get("general_settings")
+        if isinstance(general, dict) and isinstance(general.get("background_health_check_model_groups"), tuple):
+            self.groups = general["background_health_check_model_groups"]
         key = general.get("master_key") if isinstance(general, dict) else None
         if key is None or (self.auth == "master-key" and key == REFERENCE + MASTER_KEY):
             return
@@ -165,26 +170,18 @@ class _Reader:
             message = "must be provider/model, such as ollama_chat/llama3.2"
             self.faults.append(document.fault((*path, "litellm_params", "model"), message))
             return
-        ollama = _ollama(upstream, params.get("custom_llm_provider"))
-        base = self._resolved(params.get("api_base"))
-        if ollama is not None and params.get("api_base") is None:
+        base = self._resolved(params.get("base_url") or params.get("api_base"))  # LiteLLM prefers it so
+        if base is None and ollama_name(upstream, params.get("custom_llm_provider")) is not None:
             message = "without api_base every worker starts its own `ollama serve`; name Ollama's address"
             self.warnings.append(document.fault((*path, "litellm_params"), message))
             base = self.env.get("OLLAMA_API_BASE")
         base = base if isinstance(base, str) else None
-        self.models.append(Model(str(name), upstream, ollama, base, params.get("mock_response") is not None))
+        self.models.append(deployment(str(name), upstream, params, base, entry.get("model_info")))
 
     def _resolved(self, value: Any) -> Any:
         if isinstance(value, str) and value.startswith(REFERENCE):
             return self.env.get(value.removeprefix(REFERENCE), value)
         return value
-
-
-def _ollama(upstream: str, provider: Any) -> str | None:
-    prefix, slash, name = upstream.partition("/")
-    if provider in ("ollama", "ollama_chat") and prefix != provider:
-        return upstream
-    return name if slash and prefix in ("ollama", "ollama_chat") and name and "*" not in name else None
 
 
 def _references(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
@@ -196,3 +193,11 @@ def _references(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     elif isinstance(value, tuple):
         for index, item in enumerate(value):
             yield from _references(item, (*path, index))
+
+
+def _handled(section: Any) -> Iterator[str]:
+    """The providers in a `custom_provider_map`."""
+    entries = section.get("custom_provider_map") if isinstance(section, dict) else None
+    for entry in entries if isinstance(entries, tuple) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("provider"), str):
+            yield entry["provider"]

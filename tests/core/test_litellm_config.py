@@ -43,7 +43,7 @@ def test_models_are_read_in_order_and_a_name_may_be_there_twice():
         Model("llama", "ollama_chat/llama3.2", "llama3.2", "http://127.0.0.1:11434"),
         Model("llama", "ollama/Llama2:7B", "Llama2:7B", "http://mini:11434"),
         Model("all", "ollama/*", None, "http://h"),
-        Model("named", "gemma3", "gemma3", "http://h"),
+        Model("named", "gemma3", "gemma3", "http://h", provider="ollama"),
     )
     assert config.warnings == ()
 
