@@ -1,0 +1,8 @@
+"""The home: the folder, what it says, who could change it, and the interpreter it names."""
+
+from __future__ import annotations
+
+from ccproxy_supervisor.edge.home.home import SETTINGS, Home, locate
+from ccproxy_supervisor.edge.home.interpreter import interpreter_fault, litellm_version
+
+__all__ = ["SETTINGS", "Home", "interpreter_fault", "litellm_version", "locate"]

@@ -1,0 +1,27 @@
+"""LiteLLM's interpreter and its environment, looked at without starting anything."""
+
+from __future__ import annotations
+
+import os
+import re
+from glob import escape, glob
+from pathlib import Path
+
+
+def litellm_version(python: str) -> str | None:
+    """Read it from the file names of the environment: running its interpreter takes seconds, and may run malware."""
+    prefix = os.path.dirname(os.path.dirname(python))
+    found = glob(os.path.join(escape(prefix), "lib", "python*", "site-packages", "litellm-*.dist-info"))
+    return os.path.basename(max(found))[len("litellm-") : -len(".dist-info")] if found else None
+
+
+def interpreter_fault(python: Path) -> str | None:
+    """Say why *python*, of a virtual environment, is not what that was made with; None when all is well. Starts nothing."""
+    real, environment = os.path.realpath(python), python.parent.parent
+    if not os.path.exists(real):
+        return f"it links to {real}, which is gone" if os.path.islink(python) else "it is gone"
+    made_with = {os.path.basename(os.path.dirname(path)) for path in environment.glob("lib/python3*/site-packages")}
+    now = re.fullmatch(r"python3\.\d+t?", os.path.basename(real))
+    if now and made_with and now[0] not in made_with and os.path.exists(environment / "pyvenv.cfg"):
+        return f"it is {now[0]} now, and its packages are for {', '.join(sorted(made_with))}"
+    return None
