@@ -25,6 +25,7 @@ COMMANDS = {
     "rollback": "litellm",
     "traefik": "gateway",
     "token": "gateway",
+    "files": "files",
     "schema": "settings",
     "version": "settings",
 }
