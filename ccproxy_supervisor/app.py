@@ -38,6 +38,7 @@ from ccproxy_supervisor.edge.holding import Holding
 from ccproxy_supervisor.edge.home import Home
 from ccproxy_supervisor.edge.incidents import Incidents
 from ccproxy_supervisor.edge.journal import Writer
+from ccproxy_supervisor.edge.launcher import Launcher
 from ccproxy_supervisor.edge.listener import holder
 from ccproxy_supervisor.edge.logs import LogSink
 from ccproxy_supervisor.edge.metrics import Metrics
@@ -106,7 +107,8 @@ class Daemon:
         self.board = Board(
             str(home.folder), self.scene, self.samples, self.incidents.latest_line, self.upgrades.document, time.time
         )
-        self.takeover = Takeover(lambda: self.plan.settings, self.tell)
+        self.launcher = Launcher(home.run)
+        self.takeover = Takeover(lambda: self.plan.settings, self.launcher.started, self.tell)
         self.state = StateFile(home.run / "state.json", self.tell_from_thread)
         self.handover = Handover(
             self.state,
@@ -138,6 +140,7 @@ class Daemon:
             self.incidents.record(killed(time.time(), saved.day.seen, psutil.boot_time()))
         self.board.resume(saved.day)
         self.takeover.find(saved.workers)
+        self.launcher.forget_others(worker.pid for worker in saved.workers)
         try:
             async with anyio.create_task_group() as tasks:
                 parts = (self.ollama, self.models, self.takeover, self.handover, self.orders)
@@ -171,7 +174,9 @@ class Daemon:
 
     async def _supervise(self, public: socket.socket, saved: Saved) -> None:
         home, handover = self.home, self.handover
-        spawn = process.Spawner(public, home.folder, keep_config, self.logs.capture, handover.enrol, handover.leave)
+        spawn = process.Spawner(
+            public, home.folder, self.launcher, keep_config, self.logs.capture, handover.enrol, handover.leave
+        )
         ports = Ports(
             spawn=spawn,
             liveness=self.asking.probe("/health/liveliness"),

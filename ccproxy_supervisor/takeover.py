@@ -11,18 +11,18 @@ from ccproxy_supervisor.core.model import Journal, Note
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.edge.activation import ActivationError, public_sockets
 from ccproxy_supervisor.edge.listener import ListenError, open_listener
-from ccproxy_supervisor.edge.process import LAUNCHER
 from ccproxy_supervisor.edge.state import Leftover, Recorded, leftovers
 
 RETRY = 0.25  # seconds between two tries for a port that somebody else holds
 
 
 class Takeover:
-    """*settings* is asked at each try: a reload may have named another port. *why* says what is waited for."""
+    """*settings* is asked at each try: a reload may have named another port. *ours* knows our workers' command lines, *why*
+    says what is waited for."""
 
-    def __init__(self, settings: Callable[[], Settings], journal: Journal) -> None:
+    def __init__(self, settings: Callable[[], Settings], ours: Callable[[list[str]], bool], journal: Journal) -> None:
         self.why = ""
-        self._settings, self._journal = settings, journal
+        self._settings, self._ours, self._journal = settings, ours, journal
         self._leftovers: list[Leftover] = []
 
     @property
@@ -32,7 +32,7 @@ class Takeover:
 
     def find(self, recorded: tuple[Recorded, ...]) -> None:
         """Ask leftover workers to drain and leave: they hold the old public socket until they do."""
-        self._leftovers = leftovers(recorded, str(LAUNCHER))
+        self._leftovers = leftovers(recorded, self._ours)
         for leftover in self._leftovers:
             leftover.ask()
             self._journal(Note("leftover.asked", "warning", {"pid": leftover.record.pid}))

@@ -99,11 +99,12 @@ class Daemon:
                 mine[key] = {**mine.get(key, {}), **value} if isinstance(value, dict) else value
         self.write("supervisor.yaml", json.dumps(self.settings, indent=1))  # JSON is YAML
 
-    def start(self, *, wait: str | None = "healthy", seconds: float = 60.0) -> Daemon:
+    def start(self, *, wait: str | None = "healthy", seconds: float = 60.0, package: Path = ROOT) -> Daemon:
+        """Start it, from the folder *package*."""
         command = [sys.executable, "-W", "error", "-m", "ccproxy_supervisor", "run"]
         command += ["--config", str(self.home.settings_file)]
         with (self.folder / "said.txt").open("ab") as said:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=package)
         if wait:
             self.until(lambda status: status["status"] == wait, seconds)
         return self

@@ -116,9 +116,25 @@ def test_within_an_edge_a_package_may_know_itself():
     assert not list(violations("edge.logs.sink", "from ccproxy_supervisor.edge.logs.reader import Reader"))
 
 
-def test_the_daemon_never_loads_what_only_commands_need():
+def loaded_by_the_daemon():
     show = "import sys, ccproxy_supervisor.app; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
+    return set(done.stdout.split())
+
+
+def test_the_daemon_imports_all_of_its_own_when_it_starts():
+    """What it imported later would be of another version after an upgrade."""
+    loaded = loaded_by_the_daemon()
+    later = []
+    for path in HOUSE.rglob("*.py"):
+        where = ".".join((HOUSE.name, *path.relative_to(HOUSE).with_suffix("").parts)).removesuffix(".__init__")
+        if where in loaded:
+            names = {name for name in imported(ast.parse(path.read_text()), "") if name.startswith(HOUSE.name)}
+            later += [f"{where}: {name}" for name in names if not {name, name.rpartition(".")[0]} & loaded]
+    assert later == []
+
+
+def test_the_daemon_never_loads_what_only_commands_need():
+    loaded = loaded_by_the_daemon()
     assert HEAVY & {name.partition(".")[0] for name in loaded} == set()
     assert [name for name in loaded if name.startswith(("ccproxy_supervisor.deploy", "ccproxy_supervisor.cli"))] == []

@@ -24,6 +24,7 @@ from ccproxy_supervisor.deploy.errors import RefusedError
 from ccproxy_supervisor.edge.copies import keep_config
 from ccproxy_supervisor.edge.fetch import fetch
 from ccproxy_supervisor.edge.home import Home
+from ccproxy_supervisor.edge.launcher import Launcher
 from ccproxy_supervisor.edge.process import Spawner
 
 NUMBER = 9_999_999  # of a worker that no daemon counts
@@ -75,7 +76,9 @@ async def audition(home: Home, plan: Plan, model: str) -> str | None:
     """Say why a worker of *plan* does not answer for *model*, with its last words; None when it does."""
     with _unused_port() as listener, tempfile.TemporaryFile() as file:
         output = Output(file.fileno(), Secrets().plus(plan.secrets))
-        spawn = Spawner(listener, home.folder, keep_config, lambda _: output, lambda *_: None, lambda _: None)
+        spawn = Spawner(
+            listener, home.folder, Launcher(home.run), keep_config, lambda _: output, lambda *_: None, lambda _: None
+        )
         seconds = plan.settings.proxy.start_timeout
         try:
             async with spawn(NUMBER, plan) as child:

@@ -18,7 +18,6 @@ from anyio.abc import Process
 from ccproxy_supervisor.core.model import Child, SpawnError, Usage
 from ccproxy_supervisor.core.plan import CONFIG, Birth, Plan
 
-LAUNCHER = Path(__file__).parents[1] / "launcher" / "__main__.py"
 LAST_WORDS = 0.2  # seconds to wait for what a dead worker's pipes still hold; a grandchild may keep them open
 
 
@@ -97,15 +96,16 @@ class Spawner:
     """Starts workers on the shared listener. *enrol* hears of every process and of its end, for the next supervisor."""
 
     def __init__(
-        self, listener: socket.socket, home: Path, config: Callable[[Birth], str], capture: Callable[[str], Capture],
-        enrol: Callable[[int, psutil.Process | None, str], None], leave: Callable[[int], None],
+        self, listener: socket.socket, home: Path, launcher: Callable[[], str], config: Callable[[Birth], str],
+        capture: Callable[[str], Capture], enrol: Callable[[int, psutil.Process | None, str], None], leave: Callable[[int], None],
     ) -> None:  # fmt: skip
-        self._listener, self._home, self._config, self._capture = listener, home, config, capture
+        self._listener, self._home, self._launcher = listener, home, launcher
+        self._config, self._capture = config, capture
         self._enrol, self._leave = enrol, leave
 
     def uds(self, number: int) -> str:
-        """The private socket of a worker, relative to the home, which is every worker's working directory."""
-        return f"run/w{number}.sock"
+        """The private socket of a worker."""
+        return str(self._home / "run" / f"w{number}.sock")
 
     @asynccontextmanager
     async def __call__(self, number: int, plan: Plan) -> AsyncIterator[Child]:
@@ -124,7 +124,7 @@ class Spawner:
                 with anyio.CancelScope(shield=True):
                     await process.wait()
                 self._leave(number)
-                (self._home / self.uds(number)).unlink(missing_ok=True)
+                Path(self.uds(number)).unlink(missing_ok=True)
 
     def _connect(self, number: int, closing: ExitStack) -> tuple[socket.socket, socket.socket, Capture]:
         try:
@@ -141,7 +141,7 @@ class Spawner:
     async def _open(self, number: int, plan: Plan, control: socket.socket, capture: Capture) -> Process:
         fds, birth = capture.fds, plan.birth
         passed = {"--control-fd": control.fileno(), "--public-fd": self._listener.fileno(), "--log-fd": fds["litellm"]}
-        command = [birth.python, str(LAUNCHER), "--number", str(number), "--uds", self.uds(number)]
+        command = [birth.python, self._launcher(), "--number", str(number), "--uds", self.uds(number)]
         command += ["--drain", str(plan.settings.proxy.drain_timeout)]
         command += [word for flag, fd in passed.items() for word in (flag, str(fd))]
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,11 +95,11 @@ class Leftover:
     """A worker of an earlier supervisor that still runs; proven, and proven again before each signal."""
 
     record: Recorded
-    launcher: str
+    ours: Callable[[list[str]], bool]
 
     @property
     def alive(self) -> bool:
-        return proven(self.record, self.launcher)
+        return proven(self.record, self.ours)
 
     def ask(self) -> None:
         self._signal(signal.SIGTERM)
@@ -115,13 +115,13 @@ class Leftover:
             (os.killpg if leads else os.kill)(self.record.pid, number)
 
 
-def leftovers(records: Iterable[Recorded], launcher: str) -> list[Leftover]:
+def leftovers(records: Iterable[Recorded], ours: Callable[[list[str]], bool]) -> list[Leftover]:
     """Return those of *records* that still run. Anything that fails the proof is somebody else's process."""
-    return [Leftover(record, launcher) for record in records if proven(record, launcher)]
+    return [Leftover(record, ours) for record in records if proven(record, ours)]
 
 
-def proven(record: Recorded, launcher: str) -> bool:
-    """Whether that pid is still that worker: same start time, our *launcher*, its private socket."""
+def proven(record: Recorded, ours: Callable[[list[str]], bool]) -> bool:
+    """Whether that pid is still that worker: same start time, a command line of *ours*, its private socket."""
     try:
         process = psutil.Process(record.pid)
         if abs(process.create_time() - record.started) > SAME_START or process.status() == psutil.STATUS_ZOMBIE:
@@ -129,4 +129,4 @@ def proven(record: Recorded, launcher: str) -> bool:
         words = process.cmdline()
     except (psutil.Error, ValueError, OverflowError):
         return False
-    return launcher in words and record.socket in words
+    return ours(words) and record.socket in words

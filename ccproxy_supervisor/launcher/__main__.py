@@ -4,10 +4,19 @@ the folder on the import path would let our modules shadow LiteLLM's."""
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import sys
+from collections.abc import Sequence
 
 NAME = "ccproxy_launcher"
+
+
+def keep_to_ourselves(words: Sequence[str]) -> None:
+    """What we were given must not be held by what the application starts: a port would stay taken when we are gone."""
+    for flag, value in itertools.pairwise(words):
+        if flag.endswith("-fd"):
+            os.set_inheritable(int(value), False)
 
 
 def load(folder: str) -> None:
@@ -22,6 +31,7 @@ def load(folder: str) -> None:
 
 
 if __name__ == "__main__":
+    keep_to_ourselves(sys.argv)
     own = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if path != own]
     load(own)

@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .control import Control
@@ -69,12 +69,34 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+class Nothing:
+    """A folder that nothing is imported from."""
+
+    def find_spec(self, name: str, target: object = None) -> None:
+        return None
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """LiteLLM puts the folder two above the working directory in front of its import path when it is imported, and some of
+    its guardrails do so later. Above a home that may be a folder in which others can write."""
+    home, above = os.getcwd(), os.path.abspath("../..")
+    if above not in sys.path:
+        sys.path_importer_cache[above] = Nothing()
+    os.chdir("/")
+    try:
+        yield
+    finally:
+        os.chdir(home)
+
+
 def main() -> None:
     args = arguments()
     control, logs = Control(args.control_fd, args.drain), LogLines(args.log_fd, args.number)
     from uvicorn.importer import import_from_string
 
-    app = import_from_string(args.app)
+    with aside():
+        app = import_from_string(args.app)
     logs.adopt_loggers()
     try:
         from uvloop import new_event_loop

@@ -73,6 +73,24 @@ def test_a_killed_worker_is_replaced_and_nobody_is_refused(daemon):
     assert (ending["cause"], ending["status"]) == ("exited", -9)
 
 
+def test_what_a_dead_worker_has_started_holds_up_neither_its_place_nor_the_next_daemon(daemon):
+    file = daemon.folder / "grandchild"
+    daemon.start()
+    daemon.get("/leave", params={"file": str(file)})
+    while not (file.exists() and file.read_text().endswith("\n")):
+        time.sleep(0.01)
+    grandchild, pids = int(file.read_text()), daemon.pids()
+    try:
+        os.kill(pids[0], signal.SIGKILL)
+        daemon.until(lambda status: status["status"] == "healthy" and daemon.pids() not in ([], pids))
+        assert daemon.end() == 0
+        daemon.start()
+        assert daemon.get("/").text == str(daemon.pids()[0])
+        assert not gone(grandchild)
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
+
+
 def test_a_standby_takes_over(daemon):
     daemon.change(proxy={"standby": 1})
     daemon.start(wait=None)

@@ -18,6 +18,7 @@ from anyio import to_thread
 
 from ccproxy_supervisor.core.model import SpawnError
 from ccproxy_supervisor.core.plan import Birth
+from ccproxy_supervisor.edge.launcher import Launcher
 from ccproxy_supervisor.edge.listener import open_listener
 from ccproxy_supervisor.edge.process import Spawner, usage
 from ccproxy_supervisor.launcher.serve import SETTLE
@@ -68,7 +69,7 @@ def workshop(tmp_path):
         complete = {"PATH": os.environ["PATH"], "PYTHONPATH": str(STUB), "LITELLM_MASTER_KEY": "sk-very-secret", **env}
         birth = Birth(python=python, config="config.yaml", env=tuple(complete.items()), digest="a")
         spawn = Spawner(
-            listener, tmp_path, lambda birth: birth.config, lambda _: Pipes(tmp_path),
+            listener, tmp_path, Launcher(tmp_path / "run"), lambda birth: birth.config, lambda _: Pipes(tmp_path),
             lambda number, stats, uds: heard.append((number, stats.pid, uds)), heard.append,
         )  # fmt: skip
         async with spawn(1, replace(plan_of(), birth=birth)) as child:
@@ -158,7 +159,7 @@ async def test_sigterm_drains_too(workshop):
 
 
 def wait_for(file, word):
-    while word not in file.read_text():
+    while not file.exists() or word not in file.read_text():
         time.sleep(0.01)
 
 
@@ -182,7 +183,7 @@ async def test_leaving_the_context_kills_and_reaps(workshop):
         assert usage(child).memory > 1 << 20
     assert not psutil.pid_exists(pid)
     assert usage(child) is None
-    assert workshop.heard == [(1, pid, "run/w1.sock"), 1]
+    assert workshop.heard == [(1, pid, str(workshop.folder / "run" / "w1.sock")), 1]
 
 
 async def test_a_program_that_does_not_exist_is_a_spawn_error(workshop):
@@ -212,6 +213,27 @@ async def test_records_reach_the_log_as_json_lines(workshop):
     assert access["time"].endswith("Z")
 
 
+async def left_behind(workshop, outside):
+    """A grandchild that no signal to the worker reaches."""
+    file = workshop.folder / "grandchild"
+    await outside.get("/leave", params={"file": str(file)})
+    await to_thread.run_sync(wait_for, file, "\n")
+    return psutil.Process(int(file.read_text()))
+
+
+async def test_what_a_worker_starts_holds_neither_the_port_nor_our_descriptors(workshop):
+    async with workshop() as child, public(workshop) as outside:
+        await child.activate()
+        grandchild = await left_behind(workshop, outside)
+        try:
+            child.signal(signal.SIGKILL)
+            assert await child.wait() == -signal.SIGKILL
+            assert grandchild.is_running()
+            assert grandchild.num_fds() == 3  # its standard ones
+        finally:
+            grandchild.kill()
+
+
 async def test_a_worker_whose_supervisor_died_lets_go_of_the_port(workshop):
     async with workshop() as child:
         await child.activate()
@@ -234,7 +256,7 @@ async def test_no_descriptors_left_is_a_spawn_error(tmp_path):
         raise OSError(24, "Too many open files")
 
     with open_listener("127.0.0.1", 0) as listener:
-        spawn = Spawner(listener, tmp_path, lambda birth: birth.config, full, lambda *_: None, lambda _: None)
+        spawn = Spawner(listener, tmp_path, str, lambda birth: birth.config, full, lambda *_: None, lambda _: None)
         with pytest.raises(SpawnError, match="cannot make pipes for worker 1: Too many open files"):
             async with spawn(1, plan_of()):
                 pass
