@@ -24,6 +24,8 @@ def init(home: str | None, *, no_litellm: bool) -> None:
     from ccproxy_supervisor.edge.home import SETTINGS, locate
 
     place = locate(os.path.join(home, SETTINGS) if home else None, os.environ)
+    if faults := [fault for fault in place.replaceable() if fault.source != "."]:  # what is ours is closed below
+        fail("\n".join(f"cannot make a home there: {fault}" for fault in faults), 78)
     try:
         prepare(place.folder, click.echo)
     except OSError as error:

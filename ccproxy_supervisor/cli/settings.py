@@ -22,7 +22,8 @@ def check(config: str | None, *, deep: bool) -> None:
     Example: ccproxy-supervisor check --config ~/ccproxy/supervisor.yaml
     """
     from ccproxy_supervisor.core.faults import ConfigError
-    from ccproxy_supervisor.deploy.launchd import place, short_exit_timeouts
+    from ccproxy_supervisor.deploy import launchd
+    from ccproxy_supervisor.edge.home import program, weaknesses
 
     home = home_of(config)
     try:
@@ -31,7 +32,10 @@ def check(config: str | None, *, deep: bool) -> None:
         fail(str(error), 78)
     for warning in (*plan.warnings, *home.check_permissions(plan.settings)):
         click.echo(f"warning: {warning}")
-    for short in short_exit_timeouts(home.settings_file, plan.settings, (place(daemon=False), place(daemon=True))):
+    for place, why in weaknesses(program(sys.executable)):
+        click.echo(f"warning: {place}, of this program, {why}")
+    places = (launchd.place(daemon=False), launchd.place(daemon=True))
+    for short in launchd.short_exit_timeouts(home.settings_file, plan.settings, places):
         click.echo(f"warning: {short}")
     if deep:
         from ccproxy_supervisor.deploy.validate import validate

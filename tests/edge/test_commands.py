@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from ccproxy_supervisor import __version__
 from ccproxy_supervisor.cli import COMMANDS, main
-from daemon import Daemon
+from daemon import LITELLM_CONFIG, Daemon
 
 
 @pytest.fixture
@@ -54,6 +54,19 @@ def test_check_warns_of_what_others_may_read(daemon):
 def test_check_refuses_a_home_that_others_may_write(daemon):
     daemon.folder.chmod(0o777)
     assert call("check", "--config", daemon.home.settings_file).exit_code == 78
+
+
+def test_reload_refuses_what_others_could_replace_and_keeps_the_plan(daemon):
+    daemon.start()
+    daemon.write("config.yaml", LITELLM_CONFIG + "# edited\n")
+    (daemon.folder / "config.yaml").chmod(0o666)
+
+    result = call("reload", "--config", daemon.home.settings_file)
+
+    assert result.exit_code == 1
+    assert result.output.startswith("refused: config.yaml: every user could put something else there (mode 0666)")
+    assert "keeping generation 1" in result.output
+    assert daemon.status()["status"] == "healthy"
 
 
 def test_check_tells_every_fault_of_every_file(daemon):

@@ -1,6 +1,7 @@
 """What `doctor` makes of its checks, and the checks of configuration and LiteLLM's environment."""
 
 import plistlib
+from dataclasses import replace
 
 import pytest
 
@@ -63,6 +64,19 @@ def test_a_home_others_can_read_is_found_with_its_remedy(stage):
     [finding] = configuration.permissions(stage.scene)
 
     assert (finding.level, finding.remedy) == (Level.FAIL, f"chmod 700 '{stage.folder}'")
+
+
+def test_a_program_that_others_could_replace_is_found_with_its_remedy(stage):
+    (stage.tmp / "tools/bin").mkdir(parents=True)
+    (stage.tmp / "tools/bin/python").touch()
+    scene = replace(stage.scene, python=str(stage.tmp / "tools/bin/python"))
+    assert [finding.level for finding in configuration.custody(scene)] == [Level.OK]
+    (stage.tmp / "tools").chmod(0o777)
+
+    [finding] = configuration.custody(scene)
+
+    assert (finding.level, finding.title) == (Level.FAIL, "the supervisor's own program could be replaced")
+    assert finding.remedy.endswith(f"-w '{stage.tmp}/tools'")
 
 
 @pytest.mark.parametrize(("free", "level"), [(10 << 20, Level.FAIL), (500 << 20, Level.WARN), (1 << 40, Level.OK)])

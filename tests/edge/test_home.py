@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -311,6 +313,69 @@ def test_root_is_not_advised_to_take_a_person_s_home_and_leaves_nothing_in_it(ho
 
     assert faults(home) == [f".: {wrong}", f"s.env: {wrong}"]
     assert not home.path("master.key").exists()
+
+
+def loosen(home, name, mode=0o777):
+    home.path(name).parent.mkdir(parents=True, exist_ok=True)
+    if not home.path(name).exists():
+        home.path(name).touch()
+    home.path(name).chmod(mode)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".", "supervisor.yaml", "config.yaml", "more.yaml", "mine.py", "helper.py", "calls/deep.py", "calls", "s.env",
+        "logs", "run", "venvs", "venvs/1.2.3/bin", "venvs/1.2.3/lib/python3.11/site-packages/litellm.pth",
+    ],
+)  # fmt: skip
+def test_what_others_could_replace_is_refused_whatever_it_is(home, name):
+    write(home, "supervisor.yaml", "proxy: {env_file: s.env}\n")
+    write(home, "s.env", "SECRET=hunter2\n")
+    write(
+        home, "config.yaml", LITELLM + "include: [more.yaml]\nlitellm_settings: {callbacks: [mine.it, calls.deep.it]}\n"
+    )
+    write(home, "more.yaml", "model_list: []\n")
+    home.prepare(Settings())
+    home.path("calls").mkdir()
+    home.read_plan(ENVIRON)
+
+    loosen(home, name)
+
+    wanted = f"{name}: every user could put something else there (mode 0777); run: chmod "
+    assert any(fault.startswith(wanted) for fault in faults(home))
+    home.path(name).chmod(0o700)
+    home.read_plan(ENVIRON)
+
+
+def test_a_folder_above_the_home_that_others_may_write_is_refused(home):
+    home.folder.parent.chmod(0o777)
+
+    [told] = faults(home)
+    assert told.startswith(f"{home.folder.parent}: every user could put something else there (mode 0777); run: chmod ")
+    home.folder.parent.chmod(0o1777)
+    home.read_plan(ENVIRON)
+
+
+def test_a_link_through_a_folder_of_others_is_refused(home, tmp_path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "open/config.yaml").symlink_to(home.path("config.yaml"))
+    write(home, "supervisor.yaml", f"proxy: {{config: {tmp_path}/open/config.yaml}}\n")
+
+    assert any("open: every user could put something else there (mode 0777)" in fault for fault in faults(home))
+
+
+def test_a_group_with_others_in_it_is_as_good_as_everybody(home, monkeypatch):
+    home.path("venvs").chmod(0o770)
+    home.read_plan(ENVIRON)  # nobody but us is in our group
+
+    others = SimpleNamespace(pw_name="bob", pw_uid=4242, pw_gid=home.path("venvs").stat().st_gid)
+    monkeypatch.setattr(pwd, "getpwall", lambda: [others])
+
+    [told] = faults(home)
+    assert told.startswith("venvs: bob (group ")
+    assert told.endswith("could put something else there (mode 0770); run: chmod g-w 'HOME/venvs'")
 
 
 def test_a_secrets_file_that_is_missing_is_told(home):

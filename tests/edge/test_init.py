@@ -44,6 +44,16 @@ def test_the_package_carries_the_files_of_the_config_folder(name):
     assert (files("ccproxy_supervisor") / "data/config" / name).read_bytes() == (ROOT / "config" / name).read_bytes()
 
 
+def test_no_home_is_made_where_others_could_replace_it(tmp_path):
+    tmp_path.chmod(0o777)
+
+    result = CliRunner().invoke(init, [str(tmp_path / "h"), "--no-litellm"])
+
+    assert result.exit_code == 78
+    assert f"cannot make a home there: {tmp_path}: every user could put something else there" in result.output
+    assert not (tmp_path / "h").exists()
+
+
 def test_what_is_there_is_kept(tmp_path):
     prepare(tmp_path, [].append)
     (tmp_path / "supervisor.yaml").write_text("proxy: {port: 1}\n")

@@ -10,7 +10,13 @@ from ccproxy_supervisor.deploy.doctor.finding import Check, Finding, Level, Scen
 __all__ = ["TOPICS", "Finding", "Level", "Scene", "examine", "exit_code"]
 
 TOPICS: dict[str, tuple[Check, ...]] = {
-    "Configuration": (configuration.settings, configuration.permissions, configuration.disk, configuration.place),
+    "Configuration": (
+        configuration.settings,
+        configuration.permissions,
+        configuration.custody,
+        configuration.disk,
+        configuration.place,
+    ),
     "LiteLLM": (interpreter.litellm,),
     "Daemon": (ports.daemon, ports.ports),
     "Service": (service.service,),

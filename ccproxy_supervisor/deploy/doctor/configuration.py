@@ -10,17 +10,19 @@ from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.units import GiB, MiB
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, folder_of, ok, warn
 from ccproxy_supervisor.deploy.launchd import out_of_reach, services_of
+from ccproxy_supervisor.edge.home import program, weaknesses
 
 ROOM_FOR_LITELLM = 2 * GiB
+SHOWN = 5
 
 
 def settings(scene: Scene) -> Iterator[Finding]:
     plan = scene.plan
     if isinstance(plan, ConfigError):
         for fault in plan.faults:
-            yield fail(
-                "the configuration cannot be used", str(fault), f"edit {scene.home.settings_file}, or what it names"
-            )
+            message, _, remedy = str(fault).partition("; run: ")
+            remedy = remedy or f"edit {scene.home.settings_file}, or what it names"
+            yield fail("the configuration cannot be used", message, remedy)
         return
     models = ", ".join(model.name for model in plan.litellm.models)
     yield ok("settings, LiteLLM's config and its variables are usable", f"{scene.home.settings_file}; models: {models}")
@@ -35,6 +37,16 @@ def permissions(scene: Scene) -> Iterator[Finding]:
         yield fail("a private file or folder is not private", message, remedy)
     if not faults:
         yield ok("home, logs and secrets are ours alone", str(scene.home.folder))
+
+
+def custody(scene: Scene) -> Iterator[Finding]:
+    """Whether somebody else could have this program run theirs; of the home and LiteLLM, `settings` tells."""
+    weak = weaknesses(program(scene.python))
+    for place, why in weak[:SHOWN]:
+        message, _, remedy = why.partition("; run: ")
+        yield fail("the supervisor's own program could be replaced", f"{place}: {message}", remedy)
+    if not weak:
+        yield ok("nobody else can replace the supervisor's own program", scene.python)
 
 
 def disk(scene: Scene) -> Iterator[Finding]:

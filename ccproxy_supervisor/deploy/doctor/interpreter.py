@@ -11,7 +11,7 @@ from ccproxy_supervisor.deploy.advisories import advisories
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Level, Scene, fail, ok, skip, warn
 from ccproxy_supervisor.deploy.environments import broken_interpreter
 from ccproxy_supervisor.deploy.inspection import inspect
-from ccproxy_supervisor.edge.home import litellm_version
+from ccproxy_supervisor.edge.home import everything, litellm_version, weaknesses
 
 REPAIR = "ccproxy-supervisor upgrade --repair"
 ROTATE = "and change every key this Mac has known"
@@ -48,6 +48,9 @@ def _files(scene: Scene, environment: Path) -> Iterator[Finding]:
         yield fail(f"LiteLLM {version} is malicious or denied", reason, f"ccproxy-supervisor upgrade, {ROTATE}")
     for about in known.known(version):
         yield warn(f"LiteLLM {version} is vulnerable", about, "ccproxy-supervisor upgrade")
+    for place, why in weaknesses(everything(str(environment)))[:SHOWN]:
+        message, _, remedy = why.partition("; run: ")
+        yield fail("LiteLLM's environment could be changed by others", f"{place}: {message}", remedy)
     faults = inspect(environment)
     if faults:
         more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""

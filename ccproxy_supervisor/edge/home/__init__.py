@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from ccproxy_supervisor.edge.home.custody import everything, program, weaknesses
 from ccproxy_supervisor.edge.home.home import SETTINGS, Home, locate
 from ccproxy_supervisor.edge.home.interpreter import interpreter_fault, litellm_version
 
-__all__ = ["SETTINGS", "Home", "interpreter_fault", "litellm_version", "locate"]
+__all__ = [
+    "SETTINGS",
+    "Home",
+    "everything",
+    "interpreter_fault",
+    "litellm_version",
+    "locate",
+    "program",
+    "weaknesses",
+]

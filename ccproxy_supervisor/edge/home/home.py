@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ccproxy_supervisor.core.envfile import parse_env
 from ccproxy_supervisor.core.faults import ConfigError, Fault
+from ccproxy_supervisor.edge.home.custody import environment, modules, weaknesses
 from ccproxy_supervisor.edge.home.interpreter import interpreter_fault, litellm_version
 
 if TYPE_CHECKING:  # pydantic takes 0.3 s: who only asks where things are must not wait for it
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # pydantic takes 0.3 s: who only asks where things are must n
 
 SETTINGS = "supervisor.yaml"
 _LARGEST_FILE = 1 << 20
+_TOLD = 10  # of as many faults as an environment has files
 _LONGEST_SOCKET = 103  # bytes of path, on macOS; Linux has four more
 
 
@@ -75,13 +77,16 @@ class Home:
                 faults += self._exposed(path, path.stat(), 0o700 if path in folders else 0o600)
         return faults
 
-    def writable_by_others(self) -> list[Fault]:
-        """Find whether others could put their own configuration or programs in place of ours."""
+    def replaceable(self, *paths: str | Path) -> list[Fault]:
+        """Find whether others could put their own configuration or programs in place of the home or *paths*."""
         with contextlib.suppress(OSError):
             found = self.folder.stat()
-            if found.st_mode & 0o022 or found.st_uid != os.geteuid():
+            if found.st_uid != os.geteuid():
                 return self._exposed(self.folder, found, 0o700)
-        return []
+        weak = weaknesses(map(str, (self.folder, *paths)))
+        told = [Fault(self.shown(Path(place)), why) for place, why in weak[:_TOLD]]
+        more = [Fault(".", f"and {len(weak) - _TOLD} more such places")] if len(weak) > _TOLD else []
+        return told + more
 
     def _exposed(self, path: Path, found: os.stat_result, mode: int) -> list[Fault]:
         name = self.shown(path)
@@ -106,7 +111,7 @@ class Home:
         return key
 
     def _make_key(self, path: Path) -> None:
-        if faults := self.writable_by_others():
+        if faults := self.replaceable():
             raise ConfigError(faults)  # the key would be of use to us only
         draft = path.with_name(f".master.key.{entropy.token_hex(4)}")
         try:
@@ -158,7 +163,7 @@ class Home:
         if settings is None or any(fault.path.startswith("proxy") for fault in found):
             raise ConfigError(found)  # which other files to read is not known
         proxy, config = settings.proxy, self.path(settings.proxy.config)
-        faults = [*found, *self._long_sockets(settings), *self.writable_by_others()]
+        faults = [*found, *self._long_sockets(settings), *self.replaceable()]
         secret: dict[str, str] | None = None
         with _gathered(faults):
             secret = self._env_file(proxy)
@@ -166,30 +171,40 @@ class Home:
         with _gathered(faults):
             key = own_key(secret or {}, proxy) or (None if proxy.auth == "open" else self.master_key())
         env = worker_env(environ, str(config), (secret or {}) | proxy.env, key)
-        texts: list[str] = []
+        texts: dict[Path, str] = {}
         litellm = LiteLLMConfig(())
         with _gathered(faults):
             litellm = self._litellm(config, None if secret is None else env, proxy.auth, texts)
         python = ""
         with _gathered(faults):
             python = interpreter or self._python(proxy)
+        faults += self.replaceable(*self._relied_on(settings, texts), *environment(python))
         if faults:
             raise ConfigError(dict.fromkeys(faults))
-        born = birth(python, str(config), tuple(texts), env, proxy.auth, litellm_version(python))
+        born = birth(python, str(config), tuple(texts.values()), env, proxy.auth, litellm_version(python))
         short = too_short(secret or {}, str(proxy.env_file))
         return Plan(settings, litellm, born, secrets(key, secret or {}, proxy.env), (*litellm.warnings, *short))
 
-    def _litellm(self, config: Path, env: Mapping[str, str] | None, auth: str, texts: list[str]) -> LiteLLMConfig:
+    def _litellm(self, config: Path, env: Mapping[str, str] | None, auth: str, texts: dict[Path, str]) -> LiteLLMConfig:
         """Read LiteLLM's config and all it includes; their *texts* are collected."""
         from ccproxy_supervisor.core.litellm import parse_litellm
 
         def include(source: str, name: str) -> tuple[str, str]:
             path = Path(os.path.abspath(self.path(source).parent / name))
-            texts.append(self.read(path, remedy=f"it is included by {source}"))
-            return self.shown(path), texts[-1]
+            texts[path] = self.read(path, remedy=f"it is included by {source}")
+            return self.shown(path), texts[path]
 
-        texts.append(self.read(config))
-        return parse_litellm(texts[0], env, self.shown(config), auth, include)
+        texts[config] = self.read(config)
+        return parse_litellm(texts[config], env, self.shown(config), auth, include)
+
+    def _relied_on(self, settings: Settings, texts: Mapping[Path, str]) -> Iterator[str | Path]:
+        """What must be nobody else's to change; *texts* are LiteLLM's config and all it includes."""
+        yield from (self.settings_file, self.run, self.path("master.key"), *texts)
+        yield from map(self.path, (settings.logs.directory, os.path.dirname(settings.admin.socket)))
+        yield from filter(None, [settings.proxy.env_file and self.path(settings.proxy.env_file)])
+        searched = settings.proxy.env.get("PYTHONPATH", "").split(":")
+        folders = (self.path(settings.proxy.config).parent, self.folder, *map(self.path, filter(None, searched)))
+        yield from modules(map(str, folders), texts.values())
 
     def _env_file(self, proxy: ProxySettings) -> dict[str, str]:
         if proxy.env_file is None:
