@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -28,6 +28,7 @@ from ccproxy_supervisor.core.incident import crashed, killed, stuck
 from ccproxy_supervisor.core.model import Event
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.door import Door, each
 from ccproxy_supervisor.edge import last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
 from ccproxy_supervisor.edge.copies import forget_configs, keep_config
@@ -54,10 +55,10 @@ from ccproxy_supervisor.edge.wake import Wake
 from ccproxy_supervisor.handover import Handover
 from ccproxy_supervisor.orders import Orders
 from ccproxy_supervisor.pool import Pool
+from ccproxy_supervisor.ports import Ports
 from ccproxy_supervisor.seat import Slot
 from ccproxy_supervisor.supervisor import Supervisor
 from ccproxy_supervisor.takeover import Takeover
-from ccproxy_supervisor.worker import Ports
 
 STOPPED, TAKEN, UNUSABLE = 0, 75, 78
 
@@ -95,6 +96,8 @@ class Daemon:
         self.supervisor: Supervisor | None = None
         self.waiting = anyio.CancelScope()
         self.loop = asyncio.get_running_loop()
+        self.door = Door()
+        self.tell = self.door.tell
         self.samples = Samples(process.usage, time.time)
         self.logs = LogSink(home.path(settings.logs.directory), settings.logs, self.tell_from_thread)
         self.logs.hide(plan.secrets)
@@ -128,8 +131,7 @@ class Daemon:
         self.gauges.adopt(*_labels(plan))
         room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
         self.metrics = Metrics([self.gauges, ProcessGauges(), room, self.upgrades])
-        self.listeners: list[Callable[[Event], None]] = [self.writer, self.metrics, self.gauges, self.incidents]
-        self.listeners += [self.board, self.handover]
+        self.door.listeners += [self.writer, self.metrics, self.gauges, self.incidents, self.board, self.handover]
 
     async def run(self) -> None:
         self.logs.start()
@@ -200,12 +202,6 @@ class Daemon:
             yield
             tasks.cancel_scope.cancel()
 
-    # The journal: one door, every listener.
-
-    def tell(self, event: Event) -> None:
-        for listen in self.listeners:
-            listen(event)
-
     def tell_from_thread(self, event: Event) -> None:
         with suppress(RuntimeError):  # the loop is closed: the last log lines have nowhere to go
             self.loop.call_soon_threadsafe(self.tell, event)
@@ -239,12 +235,16 @@ class Daemon:
     def adopt(self, plan: Plan) -> None:
         settings, models = plan.settings, plan.litellm.models
         self.plan = plan
-        forget_configs(plan.birth)
-        self.logs.adopt(settings.logs, self.home.path(settings.logs.directory))
-        self.writer.adopt(settings.logs.level)
-        self.ollama.adopt(settings.ollama, models)
-        self.models.adopt(settings.models, models)
-        self.gauges.adopt(*_labels(plan))
+        each(
+            [
+                partial(forget_configs, plan.birth),
+                partial(self.logs.adopt, settings.logs, self.home.path(settings.logs.directory)),
+                partial(self.writer.adopt, settings.logs.level),
+                partial(self.ollama.adopt, settings.ollama, models),
+                partial(self.models.adopt, settings.models, models),
+                lambda: self.gauges.adopt(*_labels(plan)),
+            ]
+        )
 
     async def ask_serving(self, path: str, timeout: float) -> Answer | Failure | None:
         """Ask a serving worker for *path*; None while there is none. An upstream's error may repeat a key."""

@@ -108,7 +108,7 @@ class Board:
                 self._models[name] = ModelView(name, healthy, self._wall(), detail)
             case OllamaStatus():
                 self._ollama = event
-            case Reloaded():
+            case Reloaded(order=order) if self._reload is None or order >= self._reload[0].order:
                 self._reload = (event, self._wall())
             case Transition(number=number, new=State.GONE, ending=ending):
                 self._samples.forget(number)

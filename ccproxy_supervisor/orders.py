@@ -12,7 +12,7 @@ import anyio
 
 from ccproxy_supervisor.asking import Asking
 from ccproxy_supervisor.core.changes import changes
-from ccproxy_supervisor.core.faults import ConfigError
+from ccproxy_supervisor.core.faults import ConfigError, told
 from ccproxy_supervisor.core.model import Cause, Journal, Reloaded
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.supervisor import Supervisor
@@ -80,13 +80,19 @@ class Orders:
             plan = place.read()
         except ConfigError as error:
             return Reloaded("refused", f"{error}\nkeeping the settings read before", by)
+        except Exception as error:  # a bug of the reader must not cost the daemon
+            return Reloaded("refused", f"cannot read the configuration: {told(error)}", by)
         changed = changes(place.plan.settings, plan.settings)
         if fixed := [each.path for each in changed if each.kind == "fixed" and each.path.startswith("admin.")]:
             why = f"{', '.join(fixed)} can only change when the supervisor itself restarts"
             return Reloaded("refused", f"{why}; keeping the settings read before", by)
         named = tuple(str(each) for each in changed) + place.plan.birth.differs(plan.birth)
-        place.adopt(plan)
-        return Reloaded("applied", f"read; still waiting for the public socket: {place.why}", by, named)
+        detail = f"read; still waiting for the public socket: {place.why}"
+        try:
+            place.adopt(plan)
+        except Exception as error:  # a bug of an edge
+            detail += f"; cannot adopt all of it: {told(error)}"
+        return Reloaded("applied", detail, by, named)
 
     async def canary(self, python: str, model: str) -> dict[str, Any]:
         """Prove LiteLLM under another interpreter, with the configuration a roll would take up, never letting it serve."""

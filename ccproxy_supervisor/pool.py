@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
@@ -14,8 +13,9 @@ from ccproxy_supervisor.core.lines import telling
 from ccproxy_supervisor.core.model import Cause, Failover, Note, State
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.status import WorkerView
+from ccproxy_supervisor.ports import Ports
 from ccproxy_supervisor.seat import Seat, Slot
-from ccproxy_supervisor.worker import Ports, Worker
+from ccproxy_supervisor.worker import Worker
 
 
 class Pool:
@@ -26,9 +26,9 @@ class Pool:
         self.seats: list[Seat] = []
         self.workers: list[Worker] = []  # all that live: newcomers and draining ones too
         self.generation = 0
+        self.newest = 0  # number of the worker that was hired last
         self._plan: Plan | None = None  # the last one that every seat came to
         self._slots = {slot.number: slot for slot in slots}
-        self._numbers = itertools.count(1)
         self._tasks, self._ports = tasks, ports
         self._admitted: set[Seat] = set()  # the seats, and newcomers that have not taken one yet
         self._handing_over: Slot | None = None
@@ -63,11 +63,11 @@ class Pool:
         self.bell.ring()
         await self.bell.until(lambda: all(seat.settled for seat in fresh))
 
-    async def roll(self, plan: Plan, cause: Cause, *, everyone: bool = False) -> str | None:
+    async def roll(self, plan: Plan, cause: Cause, upto: int = 0) -> str | None:
         """Bring every seat to *plan*, make before break, one by one; stop at the first newcomer that fails.
 
-        Seats that match already are left alone unless *everyone*, so a broken-off roll is finished by calling again.
-        Returns why it stopped, or None.
+        Seats that match already are left alone, unless their worker is numbered *upto* or less: a roll that was broken
+        off is finished by calling again. Returns why it stopped, or None.
         """
         self._rolling = True
         changed = any(seat.plan.birth != plan.birth for seat in self.seats)
@@ -78,7 +78,8 @@ class Pool:
                 await self.bell.until(lambda: self._outgrowing is None)
             for seat in sorted(self.seats, key=lambda s: s.slot.number if s.slot else len(self.seats)):
                 beyond = seat.slot is not None and seat.slot.number >= plan.settings.proxy.workers
-                if beyond or (seat.plan.birth == plan.birth and not everyone) or seat not in self.seats:
+                old = seat.plan.birth != plan.birth or seat.worker.number <= upto
+                if beyond or not old or seat not in self.seats:
                     continue
                 if reason := await self._replace(seat, plan, generation, cause):
                     return reason
@@ -236,7 +237,8 @@ class Pool:
         seat.retire(cause, self.bell)
 
     def _hire(self, seat: Seat) -> Worker:
-        worker = Worker(next(self._numbers), seat.generation, seat.plan, self._ports, self.bell)
+        self.newest += 1
+        worker = Worker(self.newest, seat.generation, seat.plan, self._ports, self.bell)
         worker.slot = seat.slot.number if seat.slot else None
         self.workers.append(worker)
         self._tasks.start_soon(self._live, worker, name=f"worker-{worker.number}")

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from anyio import create_task_group, current_time, move_on_after, sleep, sleep_forever
 
 from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import (
     MOVES,
     Cause,
     Child,
     Ending,
-    Journal,
     Probed,
-    Spawn,
     SpawnError,
     State,
     Transition,
-    Usage,
     Verdict,
 )
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.policy import Streak, outgrown, patience
+from ccproxy_supervisor.ports import Ports
 
 EAGER = 0.1  # seconds between the probes that prove a new worker
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What the heart is handed: the world, in eight functions."""
-
-    spawn: Spawn
-    liveness: Callable[[int, float], Awaitable[Verdict]]  # worker number, timeout
-    readiness: Callable[[int, float], Awaitable[Verdict]]
-    usage: Callable[[Child], Usage | None]
-    journal: Journal
-    wall: Callable[[], float]
-    draw: Callable[[], float]
-    grace: Callable[[], bool]  # just woke from sleep: a failed probe proves nothing
 
 
 class Worker:
@@ -117,9 +100,9 @@ class Worker:
                     watch.cancel_scope.cancel()
                 self._lose(Cause.EXITED)  # before its last lines are read: a standby must not wait for them
                 output = await child.output()
-        except SpawnError as error:
-            self._lose(Cause.SPAWN_FAILED)
-            detail = str(error)
+        except Exception as error:  # of starting, watching or cleaning up: it ends this worker and nobody else
+            self._lose(Cause.EXITED if self.child else Cause.SPAWN_FAILED)
+            detail = str(error) if isinstance(error, SpawnError) else told(error)
         finally:
             cause = self._lose(Cause.EXITED)
             self.ending = Ending(cause, self.uptime, self._ports.wall(), status, detail, output)
@@ -160,11 +143,12 @@ class Worker:
         while True:
             health = self.plan.settings.health
             verdict = await self._ports.readiness(self.number, health.timeout)
-            self._ports.journal(Probed("readiness", f"worker {self.number}", verdict))
-            streak = streak.after(verdict.ok)
+            well = verdict is not None and verdict.ok
+            self._note("readiness", verdict)
+            streak = streak.after(well)
             if streak.good >= health.successes:
                 return
-            await sleep(EAGER if verdict.ok else min(1.0, health.interval))
+            await sleep(EAGER if well else min(1.0, health.interval))
 
     async def _serve_when_asked(self, child: Child) -> None:
         await self._bell.until(lambda: self.asked)
@@ -183,13 +167,17 @@ class Worker:
             verdict = await self._ports.liveness(self.number, patience(health.interval, health.timeout))
             if self.cause is not None:
                 return  # asked to leave meanwhile: it owes no answer
-            self._ports.journal(Probed("liveness", f"worker {self.number}", verdict))
-            if verdict.ok or not self._ports.grace():
+            self._note("liveness", verdict)
+            if verdict and (verdict.ok or not self._ports.grace()):
                 self.streak = self.streak.after(verdict.ok)
             if self.streak.bad >= health.failures:
                 await self._end(child, Cause.UNRESPONSIVE)
             self._weigh(child)
             await sleep(max(0.0, asked + health.interval - current_time()))
+
+    def _note(self, probe: str, verdict: Verdict | None) -> None:
+        if verdict is not None:
+            self._ports.journal(Probed(probe, f"worker {self.number}", verdict))
 
     def _weigh(self, child: Child) -> None:
         """Notice a passed limit; the pool decides when to replace."""

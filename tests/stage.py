@@ -15,9 +15,9 @@ from ccproxy_supervisor.core.litellm import LiteLLMConfig
 from ccproxy_supervisor.core.model import Failover, Note, Reloaded, SpawnError, Transition, Usage, Verdict
 from ccproxy_supervisor.core.plan import Birth, Plan
 from ccproxy_supervisor.core.settings import parse
+from ccproxy_supervisor.ports import Ports
 from ccproxy_supervisor.seat import Slot
 from ccproxy_supervisor.supervisor import Supervisor
-from ccproxy_supervisor.worker import Ports
 
 SETTINGS = """
 proxy: {workers: WORKERS, standby: STANDBY, start_timeout: 60s, drain_timeout: 30s, kill_timeout: 5s, hold: 15s}
@@ -124,6 +124,7 @@ class Stage:
         self.diary: list[tuple[float, str]] = []
         self.events: list[Any] = []
         self.file: Plan | Exception = plan_of()
+        self.unfit: set[str] = set()  # births whose workers die before they are ready
         self.adopted: list[Plan] = []
         self.answering: list[tuple[float, str]] = []
         self.awake = True
@@ -138,6 +139,8 @@ class Stage:
         script = self.lives.get(number, {})
         if error := script.get("spawn_error"):
             raise SpawnError(error)
+        if plan.birth.digest in self.unfit:
+            script = {"ready_at": 9, "lives": 0.5, "status": 3}
         child = FakeChild(number, script)
         self.children.append(child)
         try:

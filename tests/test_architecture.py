@@ -12,8 +12,8 @@ WORDS = {"__future__", "collections", "contextlib", "dataclasses", "enum", "func
 VALUES = {"datetime", "decimal", "difflib", "hashlib", "ipaddress", "json", "math", "re", "urllib.parse"}
 DAEMON = {"anyio", "h11", "prometheus_client", "psutil", "pydantic", "starlette", "uvicorn", "yaml"}
 ANYTHING = sys.stdlib_module_names
-HEART = ("bell", "worker", "seat", "pool", "supervisor")
-ROOMS = ("board", "asking", "orders", "handover", "takeover", "app")  # app and its helpers
+HEART = ("bell", "ports", "worker", "seat", "pool", "supervisor")
+ROOMS = ("door", "board", "asking", "orders", "handover", "takeover", "app")  # app and its helpers
 #: Of each part of the house: what else of the house it may know, and which libraries.
 FLOORS = {
     "core": (set(), WORDS | VALUES | {"pydantic", "pydantic_core", "yaml"}),

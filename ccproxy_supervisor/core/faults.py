@@ -43,3 +43,14 @@ class ConfigError(Exception):
 def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the *known* word that was most likely meant."""
     return next(iter(get_close_matches(word, known, n=1, cutoff=likeness)), None)
+
+
+def told(error: BaseException) -> str:
+    """Name *error*, and where it was raised; of a group its first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    trace, place = error.__traceback__, ""
+    while trace:
+        code = trace.tb_frame.f_code
+        place, trace = f" ({code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})", trace.tb_next
+    return f"{type(error).__name__}: {error}{place}"

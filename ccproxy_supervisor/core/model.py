@@ -86,7 +86,7 @@ class Verdict:
 PROBES = ("liveness", "readiness", "models", "ollama")
 PROBE_REASONS = ("timeout", "refused", "status", "garbage", "too_large")
 RELOAD_RESULTS = ("applied", "rolled", "unchanged", "refused", "failed")
-SUPERSEDED = "superseded by a newer order"  # why a roll "failed" whose workers that order sees to
+SUPERSEDED = "superseded by a newer order"  # why a reload "failed" whose files that order has read anew
 LOGS = ("supervisor", "litellm", "stdout", "stderr")
 
 
@@ -137,12 +137,13 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """A reload ended with one of `RELOAD_RESULTS`."""
+    """A reload ended with one of `RELOAD_RESULTS`. *order* counts what was ordered: a later order may be answered first."""
 
     result: str
     detail: str
     by: str
     changes: tuple[str, ...] = ()
+    order: int = 0
 
 
 @dataclass(frozen=True, slots=True)

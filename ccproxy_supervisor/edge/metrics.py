@@ -53,6 +53,7 @@ class Metrics:
         self._reloads = self._counter("config_reloads", "Reloads asked for, by result.", result=RELOAD_RESULTS)
         self._read_well = self._gauge("config_last_reload_successful", "Whether what was read last was adopted.")
         self._read_at = self._gauge("config_last_reload_success_timestamp_seconds", "When that was last so.")
+        self._order = 0  # the newest order that was answered
         self._read_well.set(1)  # the daemon runs, so it has read one
         self._read_at.set(wall())
 
@@ -75,9 +76,11 @@ class Metrics:
                 self._probe.labels(probe).observe(verdict.seconds)
                 if not verdict.ok:
                     self._failures.labels(probe, verdict.reason).inc()
-            case Reloaded(result):
+            case Reloaded(result, order=order):
                 self._reloads.labels(result).inc()
-                well = result in ("applied", "rolled", "unchanged")
+                if order < self._order:
+                    return  # what was read last is known already
+                self._order, well = order, result in ("applied", "rolled", "unchanged")
                 self._read_well.set(well)
                 if well:
                     self._read_at.set(self._wall())

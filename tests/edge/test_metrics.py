@@ -211,6 +211,13 @@ def test_a_reload_is_counted_and_dated_if_it_went_well(world, result):
     assert samples["ccproxy_config_last_reload_success_timestamp_seconds"] == (2000 if well else 1000)
 
 
+def test_an_older_order_that_ends_later_does_not_hide_what_was_read_last(world):
+    world.tell(Reloaded("refused", "", "SIGHUP", order=2), Reloaded("rolled", "", "SIGHUP", order=1))
+    samples = world.samples()
+    assert samples["ccproxy_config_reloads_total{result=rolled}"] == 1
+    assert samples["ccproxy_config_last_reload_successful"] == 0
+
+
 def test_workers_are_shown_by_state_and_slot(world):
     world.readings = [
         Reading(1, 0, State.DRAINING, 99.0, Usage(1, 1.0, 1, 1)),

@@ -1,0 +1,75 @@
+"""What the heart is handed: the world, in eight functions, none of which can break it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ccproxy_supervisor.core.faults import told
+from ccproxy_supervisor.core.model import Child, Event, Journal, Note, Spawn, Usage, Verdict
+
+Answer = TypeVar("Answer")
+Probe = Callable[[int, float], Awaitable[Verdict | None]]  # worker number, timeout; None: it could not be asked
+
+
+@dataclass(frozen=True)
+class Ports:
+    spawn: Spawn
+    liveness: Probe
+    readiness: Probe
+    usage: Callable[[Child], Usage | None]
+    journal: Journal
+    wall: Callable[[], float]
+    draw: Callable[[], float]
+    grace: Callable[[], bool]  # just woke from sleep: a failed probe proves nothing
+
+
+def sturdy(ports: Ports) -> Ports:
+    """The same, but none raises, save *spawn*, whose failure ends a worker: a fault of ours is no evidence against one.
+
+    What a port says when it fails is noted once.
+    """
+    noted: dict[str, str] = {}
+
+    def journal(event: Event) -> None:
+        try:
+            ports.journal(event)
+        except Exception:  # there is no other door to say so
+            return
+
+    def note(port: str, error: Exception) -> None:
+        if noted.get(port) != (reason := told(error)):
+            noted[port] = reason
+            journal(Note("port.failed", "error", {"port": port, "reason": reason}))
+
+    def plain(port: str, ask: Callable[[], Answer], otherwise: Answer) -> Callable[[], Answer]:
+        def asked() -> Answer:
+            try:
+                return ask()
+            except Exception as error:
+                note(port, error)
+                return otherwise
+
+        return asked
+
+    def probe(port: str, ask: Probe) -> Probe:
+        async def asked(number: int, timeout: float) -> Verdict | None:
+            try:
+                return await ask(number, timeout)
+            except Exception as error:
+                note(port, error)
+                return None
+
+        return asked
+
+    return Ports(
+        spawn=ports.spawn,
+        liveness=probe("liveness", ports.liveness),
+        readiness=probe("readiness", ports.readiness),
+        usage=lambda child: plain("usage", lambda: ports.usage(child), None)(),
+        journal=journal,
+        wall=plain("wall", ports.wall, 0.0),
+        draw=plain("draw", ports.draw, 0.5),
+        grace=plain("grace", ports.grace, False),
+    )
