@@ -42,7 +42,7 @@ def check(config: str | None, *, deep: bool) -> None:
 
         if wrong := validate(plan):
             fail(wrong, 78)
-    models = ", ".join(dict.fromkeys(model.name for model in plan.litellm.models))
+    models = ", ".join(dict.fromkeys(model.name for model in plan.litellm.models)) or "none"
     click.echo(f"{home.settings_file} is in order: LiteLLM {plan.birth.litellm_version or 'unknown'}, models {models}")
 
 

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ccproxy_supervisor.core.deployment import Model, deployment, ollama_name
-from ccproxy_supervisor.core.document import Document, read
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path, nearest
+from ccproxy_supervisor.core.includes import Include, Merged, gather
 
 __all__ = ["MASTER_KEY", "LiteLLMConfig", "Model", "parse_litellm", "same_model"]
-
-#: Given where an `include` stands and what it says: the included file's own name, to be passed back, and its text.
-Include = Callable[[str, str], tuple[str, str]]
 
 REFERENCE = "os.environ/"
 MASTER_KEY = "LITELLM_MASTER_KEY"
 _SECTIONS = ("model_list", "litellm_settings", "general_settings", "router_settings", "environment_variables")
+#: What LiteLLM lets no config set (litellm/proxy/proxy_server.py, ProxyConfig._BLOCKED_ENV_KEYS).
+_NOT_ITS = frozenset(
+    {"PATH", "LD_PRELOAD", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "PYTHONSTARTUP"}
+    | {"PYTHONHOME", "HOME", "USER", "SHELL", "LOGNAME", "NO_PROXY", "no_proxy"}
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class LiteLLMConfig:
-    """*models* in the order of the file; a name may be there more than once (LiteLLM balances over them)."""
+    """*models* in the order of the file; a name may be there more than once (LiteLLM balances over them).
+
+    *variables* are those that it sets itself and that are set nowhere else.
+    """
 
     models: tuple[Model, ...]
     warnings: tuple[Fault, ...] = ()
+    variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 def parse_litellm(
@@ -36,22 +42,14 @@ def parse_litellm(
     include: Include | None = None,
 ) -> LiteLLMConfig:
     """Read a LiteLLM config for a worker whose environment is *env* (None: not known); raises `ConfigError`."""
-    reader = _Reader(dict(env or {}), auth, env is not None)
-    pending, seen = [(source, text)], {source}
-    while pending:
-        file, text = pending.pop(0)
-        for name in reader.read(text, file):
-            found = reader.attempt(include, file, name)
-            if found and found[0] not in seen:
-                seen.add(found[0])
-                pending.append(found)
-    if not reader.models and not any(fault.path.startswith("model_list") or not fault.path for fault in reader.faults):
-        reader.faults.append(
-            Fault(source, "has no models; LiteLLM needs one", "model_list", reader.lines.get(source, 1))
-        )
-    if reader.faults:
-        raise ConfigError(reader.faults)
-    return LiteLLMConfig(tuple(reader.judged(model) for model in reader.models), tuple(reader.warnings))
+    merged = gather(text, source, include)
+    reader = _Reader(merged, dict(env or {}), auth, env is not None)
+    if merged.root:
+        reader.read()
+    if merged.faults:
+        raise ConfigError(merged.faults)
+    models = tuple(reader.judged(model) for model in reader.models)
+    return LiteLLMConfig(models, tuple(merged.warnings), tuple(reader.variables.items()))
 
 
 def same_model(one: str, other: str) -> bool:
@@ -66,126 +64,113 @@ def _full(name: str) -> str:
 
 @dataclass(slots=True)
 class _Reader:
-    """Gathers models and faults over a file and those it includes."""
+    """Gathers models and faults."""
 
+    merged: Merged
     env: dict[str, str]
     auth: str
     complete: bool
     models: list[Model] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    warnings: list[Fault] = field(default_factory=list)
-    lines: dict[str, int | None] = field(default_factory=dict)
-    """Where each file's model_list is, or would be."""
-    handlers: set[str] = field(default_factory=set)
-    """The providers that a handler of the config answers."""
-    groups: tuple[str, ...] | None = None
-    """The names that LiteLLM checks in the background; None: all."""
+    variables: dict[str, str] = field(default_factory=dict)
 
     def judged(self, model: Model) -> Model:
-        """Add what the other sections, of whatever file, say of *model*."""
-        left_out = self.groups is not None and model.name not in self.groups
+        """Add what the other sections say of *model*."""
+        groups = self._section("general_settings").get("background_health_check_model_groups")
+        left_out = isinstance(groups, tuple) and model.name not in groups
         spared = model.spared or ("general_settings.background_health_check_model_groups" if left_out else "")
-        return replace(model, custom=model.answered_by in self.handlers, spared=spared)
+        custom = model.answered_by in set(_handled(self.merged.value.get("litellm_settings")))
+        return replace(model, custom=custom, spared=spared)
 
-    def attempt(self, include: Include | None, source: str, name: str) -> tuple[str, str] | None:
-        try:
-            return include(source, name) if include else None
-        except ConfigError as error:
-            self.faults += error.faults
-            return None
+    def read(self) -> None:
+        self._settings()
+        self._variables()
+        self._references()
+        entries = self.merged.value.get("model_list") or ()
+        if not isinstance(entries, tuple):
+            self._fault(("model_list",), "must be a list")
+            return
+        if not entries:
+            self._warn(("model_list",), "has no models; LiteLLM answers for none")
+        for index, entry in enumerate(entries):
+            self._model(entry, ("model_list", index))
 
-    def read(self, text: str, source: str) -> tuple[str, ...]:
-        """Take in one file; returns what it includes."""
-        try:
-            document = read(text, source)
-        except ConfigError as error:
-            self.faults += error.faults
-            return ()
-        self.faults += document.faults
-        if not isinstance(document.value, dict):
-            self.faults.append(document.fault((), "must be a mapping with a model_list"))
-            return ()
-        self.lines[source] = document.line(("model_list",))
-        self._settings(document)
-        self._references(document)
-        for index, entry in enumerate(self._list(document, "model_list")):
-            self._model(document, entry, ("model_list", index))
-        includes = self._list(document, "include")
-        if not all(isinstance(name, str) and "\0" not in name for name in includes):
-            self.faults.append(document.fault(("include",), "must be a list of files"))
-            return ()
-        return includes
+    def _fault(self, path: Path, message: str) -> None:
+        self.merged.faults.append(self.merged.fault(path, message))
 
-    def _list(self, document: Document, key: str) -> tuple[Any, ...]:
-        value = document.value.get(key)
-        if isinstance(value, tuple) or value is None:
-            return value or ()
-        self.faults.append(document.fault((key,), "must be a list"))
-        return ()
+    def _warn(self, path: Path, message: str) -> None:
+        self.merged.warnings.append(self.merged.fault(path, message))
 
-    def _settings(self, document: Document) -> None:
-        for key in document.value:
+    def _section(self, name: str) -> dict[str, Any]:
+        value = self.merged.value.get(name)
+        return value if isinstance(value, dict) else {}
+
+    def _settings(self) -> None:
+        for key in self.merged.value:
             meant = nearest(key, _SECTIONS, 0.85)
             if meant and meant != key:
-                self.warnings.append(document.fault((key,), f"LiteLLM ignores this; did you mean {meant}?"))
-        self.handlers |= set(_handled(document.value.get("litellm_settings")))
-        variables = document.value.get("environment_variables")
-        if isinstance(variables, dict):
-            self.env |= {key: str(value) for key, value in variables.items()}
-            if MASTER_KEY in variables:
-                where = ("environment_variables", MASTER_KEY)
-                self.faults.append(document.fault(where, "belongs to the supervisor; remove it, see proxy.auth"))
-        general = document.value.get("general_settings")
-        if isinstance(general, dict) and isinstance(general.get("background_health_check_model_groups"), tuple):
-            self.groups = general["background_health_check_model_groups"]
-        key = general.get("master_key") if isinstance(general, dict) else None
-        if key is None or (self.auth == "master-key" and key == REFERENCE + MASTER_KEY):
+                self._warn((key,), f"LiteLLM ignores this; did you mean {meant}?")
+        master = self._section("general_settings").get("master_key")
+        if master is None or (self.auth == "master-key" and master == REFERENCE + MASTER_KEY):
             return
         advice = "makes LiteLLM demand a key nobody has; remove it, or set proxy.auth: master-key"
         if self.auth == "master-key":
             advice = f"must be {REFERENCE}{MASTER_KEY} or absent; the supervisor keeps the key"
-        self.faults.append(document.fault(("general_settings", "master_key"), advice))
+        self._fault(("general_settings", "master_key"), advice)
 
-    def _references(self, document: Document) -> None:
-        general = document.value.get("general_settings")
-        if not self.complete or (isinstance(general, dict) and general.get("key_management_system")):
+    def _variables(self) -> None:
+        """LiteLLM sets these after it has looked references up, so a worker is started with them."""
+        variables = self._section("environment_variables")
+        if MASTER_KEY in variables:
+            self._fault(("environment_variables", MASTER_KEY), "belongs to the supervisor; remove it, see proxy.auth")
+        for name, written in variables.items():
+            value = self._resolved(written)
+            if name in _NOT_ITS:
+                self._warn(("environment_variables", name), "LiteLLM ignores this; set it in proxy.env")
+            elif not name or "=" in name or "\0" in f"{name}{value}":
+                self._fault(("environment_variables", name), "is no environment variable")
+            elif name not in self.env and not _is_reference(value):
+                self.variables[name] = str(value)
+        self.env |= self.variables
+
+    def _references(self) -> None:
+        if not self.complete or self._section("general_settings").get("key_management_system"):
             return  # a secret manager may know them all
-        for path, name in _references(document.value, ()):
+        for path, name in _references(self.merged.value, ()):
             if name not in self.env and path != ("general_settings", "master_key"):
-                message = f"{name} is not set; set it in the proxy.env_file"
-                self.faults.append(document.fault(path, message))
+                self._fault(path, f"{name} is not set; set it in the proxy.env_file")
 
-    def _model(self, document: Document, entry: Any, path: Path) -> None:
+    def _model(self, entry: Any, path: Path) -> None:
         if not isinstance(entry, dict):
-            self.faults.append(document.fault(path, "must be a mapping with model_name and litellm_params"))
+            self._fault(path, "must be a mapping with model_name and litellm_params")
             return
         name, params = entry.get("model_name"), entry.get("litellm_params")
         if not isinstance(name, str) or not name.strip():
-            self.faults.append(document.fault((*path, "model_name"), "must be the name clients ask for"))
+            self._fault((*path, "model_name"), "must be the name clients ask for")
         if not isinstance(params, dict):
-            self.faults.append(document.fault((*path, "litellm_params"), "must be a mapping with a model"))
+            self._fault((*path, "litellm_params"), "must be a mapping with a model")
             return
         upstream = self._resolved(params.get("model"))
         if not isinstance(upstream, str) or not upstream.strip():
-            message = "must be provider/model, such as ollama_chat/llama3.2"
-            self.faults.append(document.fault((*path, "litellm_params", "model"), message))
+            self._fault((*path, "litellm_params", "model"), "must be provider/model, such as ollama_chat/llama3.2")
             return
         base = self._resolved(params.get("base_url") or params.get("api_base"))  # LiteLLM prefers it so
         if base is None and ollama_name(upstream, params.get("custom_llm_provider")) is not None:
             message = "without api_base every worker starts its own `ollama serve`; name Ollama's address"
-            self.warnings.append(document.fault((*path, "litellm_params"), message))
+            self._warn((*path, "litellm_params"), message)
             base = self.env.get("OLLAMA_API_BASE")
         base = base if isinstance(base, str) else None
         self.models.append(deployment(str(name), upstream, params, base, entry.get("model_info")))
 
     def _resolved(self, value: Any) -> Any:
-        if isinstance(value, str) and value.startswith(REFERENCE):
-            return self.env.get(value.removeprefix(REFERENCE), value)
-        return value
+        return self.env.get(value.removeprefix(REFERENCE), value) if _is_reference(value) else value
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(REFERENCE)
 
 
 def _references(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, str) and value.startswith(REFERENCE):
+    if _is_reference(value):
         yield path, value.removeprefix(REFERENCE)
     elif isinstance(value, dict):
         for key, item in value.items():

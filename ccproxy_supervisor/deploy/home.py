@@ -61,7 +61,8 @@ async def ollama_models(url: str = OLLAMA) -> str:
 
 def question(home: Path, plan: Plan) -> str:
     """The command that asks the first model something, for a person to copy."""
-    asked = {"model": plan.litellm.models[0].name, "max_tokens": 50, "stream": True}
+    name = plan.litellm.models[0].name if plan.litellm.models else "MODEL"
+    asked = {"model": name, "max_tokens": 50, "stream": True}
     body = json.dumps(asked | {"messages": [{"role": "user", "content": "Hello"}]}, separators=(",", ":"))
     proxy = plan.settings.proxy
     key = f'-H "x-api-key: $(cat {shlex.quote(str(home / "master.key"))})" ' if proxy.auth == "master-key" else ""

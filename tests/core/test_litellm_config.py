@@ -81,8 +81,7 @@ def test_ollama_takes_names_for_the_same_model_by_tag_and_case(one, other, same)
     [
         ("", [" must be a mapping with a model_list"]),
         ("- a", ["1: must be a mapping with a model_list"]),
-        ("litellm_settings: {}", ["1: model_list: has no models; LiteLLM needs one"]),
-        ("a: 1\nmodel_list: []", ["2: model_list: has no models; LiteLLM needs one"]),
+        ("# nothing", [" must be a mapping with a model_list"]),
         ("model_list: {a: 1}", ["1: model_list: must be a list"]),
         ("model_list: [x]", ["1: model_list[0]: must be a mapping with model_name and litellm_params"]),
         (
@@ -103,6 +102,7 @@ def test_ollama_takes_names_for_the_same_model_by_tag_and_case(one, other, same)
         (ONE + ONE, ["2: model_list: is there twice, first on line 1"]),
         ("model_list: a: b", ["1:14: cannot read YAML"]),
         (ONE + "include: a.yaml", ["2: include: must be a list"]),
+        (ONE + "include:", ["2: include: must be a list"]),
         (ONE + "include: [1]", ["2: include: must be a list of files"]),
         (ONE + 'include: ["a\\0b"]', ["2: include: must be a list of files"]),
     ],
@@ -207,9 +207,65 @@ def test_faults_of_included_files_carry_their_names():
     assert [line.split(" ")[0] for line in told] == ["gone.yaml:", "broken.yaml:1:14:", "sub/b.yaml:2:"]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"), [("litellm_settings: {}", 1), ("a: 1\nmodel_list: []", 2), ("a: 1\nmodel_list:", 2)]
+)
+def test_no_models_are_a_warning_for_litellm_starts_without_any(text, line):
+    config = parse_litellm(text, {})
+
+    assert config.models == ()
+    assert [str(warning) for warning in config.warnings] == [
+        f"config.yaml:{line}: model_list: has no models; LiteLLM answers for none"
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n", "{}", "[]"])
+def test_an_included_file_may_be_empty(text):
+    config = parse_litellm(ONE + "include: [a.yaml]\n", {}, include=lambda *_: ("a.yaml", text))
+
+    assert [model.name for model in config.models] == ["m"]
+    assert config.warnings == ()
+
+
+def test_variables_count_wherever_they_are_set_and_are_for_the_worker_to_be_born_with():
+    text = ONE.replace("gpt", "gpt, api_key: os.environ/K, api_base: os.environ/BASE") + "include: [a.yaml]\n"
+    more = "environment_variables: {K: s3cret, BASE: os.environ/OUTER, PORT: 6379, ON: true, GONE: os.environ/OUTER}\n"
+    env = {"OUTER": "http://h", "PORT": "1"}
+
+    config = parse_litellm(text, env, include=lambda *_: ("a.yaml", more))
+
+    assert config.models[0].api_base == "http://h"
+    assert dict(config.variables) == {"K": "s3cret", "BASE": "http://h", "ON": "True", "GONE": "http://h"}
+    assert "s3cret" not in repr(config)
+
+
+def test_variables_that_litellm_does_not_set_are_told_of():
+    config = parse_litellm(ONE + "environment_variables:\n  PATH: /x\n", {})
+
+    assert config.variables == ()
+    assert [str(warning) for warning in config.warnings] == [
+        "config.yaml:3: environment_variables.PATH: LiteLLM ignores this; set it in proxy.env"
+    ]
+    assert faults(ONE + 'environment_variables: {"A=B": x}\n') == [
+        "2: environment_variables.A=B: is no environment variable"
+    ]
+
+
+def test_a_section_that_an_include_replaces_is_not_judged_and_told_of():
+    text = ONE + "include: [a.yaml]\ngeneral_settings:\n  master_key: sk-1\n"
+
+    config = parse_litellm(text, {}, include=lambda *_: ("a.yaml", "\ngeneral_settings: {}\nmodel_list: []\n"))
+
+    assert [model.name for model in config.models] == ["m"]
+    assert [str(warning) for warning in config.warnings] == [
+        "a.yaml:2: general_settings: replaces the one of config.yaml:3 whole; LiteLLM joins lists only"
+    ]
+
+
 @given(st.text() | st.text(alphabet="model_ist:[]{}-&*<!\n ' \"", max_size=80))
 def test_any_text_is_a_config_or_refused(text):
     try:
-        assert parse_litellm(text, {}).models
+        config = parse_litellm(text, {})
+        assert config.models or config.warnings
     except ConfigError as error:
         assert error.faults  # noqa: PT017 - both ends are fine, anything else is not

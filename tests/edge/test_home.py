@@ -147,6 +147,28 @@ def test_an_included_file_is_part_of_the_birth(home):
     assert before.birth.digest != after.birth.digest
 
 
+def test_an_include_is_looked_for_beside_the_file_that_names_it_then_beside_the_first(home):
+    home.path("sub").mkdir()
+    write(home, "config.yaml", "include: [sub/a.yaml]\n")
+    write(home, "sub/a.yaml", f"include: [b.yaml, c.yaml]\n{LITELLM}")
+    write(home, "b.yaml", "model_list: [{model_name: b, litellm_params: {model: openai/b}}]\n")
+    write(home, "c.yaml", "model_list: x\n")
+    write(home, "sub/c.yaml", "model_list: [{model_name: c, litellm_params: {model: openai/c}}]\n")
+
+    assert [model.name for model in home.read_plan(ENVIRON).litellm.models][1:] == ["b", "c"]
+
+
+def test_a_worker_is_born_with_the_variables_that_its_config_sets_and_they_are_hidden(home):
+    write(home, "supervisor.yaml", "proxy: {port: 20101, env: {B: mine}}\nadmin: {port: 20102}\n")
+    write(home, "config.yaml", LITELLM + "environment_variables: {SOME_API_KEY: s3cret-of-it, B: its, HOME: /x}\n")
+
+    plan = home.read_plan(ENVIRON)
+
+    env = dict(plan.birth.env)
+    assert (env["SOME_API_KEY"], env["B"], env["HOME"]) == ("s3cret-of-it", "mine", ENVIRON["HOME"])
+    assert b"s3cret-of-it" in plan.secrets
+
+
 def test_faults_of_all_files_are_told_together(home):
     write(home, "supervisor.yaml", "proxy: {env_file: s.env, python: gone/python}\nlogs: {keep: 0}\n")
     write(home, "s.env", "lonely\n")

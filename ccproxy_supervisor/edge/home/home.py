@@ -175,22 +175,26 @@ class Home:
         litellm = LiteLLMConfig(())
         with _gathered(faults):
             litellm = self._litellm(config, None if secret is None else env, proxy.auth, texts)
+        own = dict(litellm.variables)
         python = ""
         with _gathered(faults):
             python = interpreter or self._python(proxy)
         faults += self.replaceable(*self._relied_on(settings, texts), *environment(python))
         if faults:
             raise ConfigError(dict.fromkeys(faults))
-        born = birth(python, str(config), tuple(texts.values()), env, proxy.auth, litellm_version(python))
+        born = birth(python, str(config), tuple(texts.values()), own | env, proxy.auth, litellm_version(python))
         short = too_short(secret or {}, str(proxy.env_file))
-        return Plan(settings, litellm, born, secrets(key, secret or {}, proxy.env), (*litellm.warnings, *short))
+        hidden = secrets(key, secret or {}, own | proxy.env)
+        return Plan(settings, litellm, born, hidden, (*litellm.warnings, *short))
 
     def _litellm(self, config: Path, env: Mapping[str, str] | None, auth: str, texts: dict[Path, str]) -> LiteLLMConfig:
         """Read LiteLLM's config and all it includes; their *texts* are collected."""
         from ccproxy_supervisor.core.litellm import parse_litellm
 
         def include(source: str, name: str) -> tuple[str, str]:
-            path = Path(os.path.abspath(self.path(source).parent / name))
+            """Beside the file that names it, else beside the first one, as LiteLLM looks for it."""
+            places = [Path(os.path.abspath(file.parent / name)) for file in (self.path(source), config)]
+            path = next((place for place in places if place.exists()), places[0])
             texts[path] = self.read(path, remedy=f"it is included by {source}")
             return self.shown(path), texts[path]
 
