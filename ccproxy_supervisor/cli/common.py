@@ -16,6 +16,7 @@ import click
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.edge.home import Home, locate
 from ccproxy_supervisor.edge.ownership import control_of
+from ccproxy_supervisor.edge.person import become, owner_of
 
 NOT_RUNNING = 3
 ROLL = 3600.0  # seconds; a roll over many slots with long drains takes its time, and is seen to take it
@@ -30,7 +31,11 @@ def config_option(command: Command) -> Command:
 
 
 def home_of(config: str | None) -> Home:
-    return locate(config, os.environ)
+    """Find the home. Root acts as its owner from here on: its paths are its owner's to choose."""
+    home = locate(config, os.environ)
+    if os.geteuid() == 0:
+        become(owner_of(home.folder))
+    return home
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

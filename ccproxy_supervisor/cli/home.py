@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from ccproxy_supervisor.cli.common import fail
+from ccproxy_supervisor.cli.common import fail, home_of
 
 
 @click.command()
@@ -21,9 +21,9 @@ def init(home: str | None, *, no_litellm: bool) -> None:
     from ccproxy_supervisor.cli.litellm import shop
     from ccproxy_supervisor.core.settings import parse
     from ccproxy_supervisor.deploy.home import prepare, question
-    from ccproxy_supervisor.edge.home import SETTINGS, locate
+    from ccproxy_supervisor.edge.home import SETTINGS
 
-    place = locate(os.path.join(home, SETTINGS) if home else None, os.environ)
+    place = home_of(os.path.join(home, SETTINGS) if home else None)
     if faults := [fault for fault in place.replaceable() if fault.source != "."]:  # what is ours is closed below
         fail("\n".join(f"cannot make a home there: {fault}" for fault in faults), 78)
     try:

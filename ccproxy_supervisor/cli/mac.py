@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from ccproxy_supervisor.cli.common import Command, NotRunning, ask, config_option, fail, home_of
 from ccproxy_supervisor.edge.home import Home, locate
+from ccproxy_supervisor.edge.person import acting_as
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
     from ccproxy_supervisor.core.answer import Answer, Failure
     from ccproxy_supervisor.core.settings import Settings
     from ccproxy_supervisor.deploy.doctor import Finding
-    from ccproxy_supervisor.deploy.launchd import Job, Owner
+    from ccproxy_supervisor.deploy.launchd import Job
     from ccproxy_supervisor.deploy.service import Hands
+    from ccproxy_supervisor.edge.person import Owner
 
 LABEL = "com.visiquate.ccproxy"
 TRAEFIK = "http://127.0.0.1:8080"
@@ -79,8 +82,11 @@ def uninstall(config: str | None, label: str, *, daemon: bool, purge: bool, yes:
     """
     from ccproxy_supervisor.deploy import deletion, launchd, service
 
+    if not daemon and os.geteuid() == 0 and os.environ.get("SUDO_USER"):
+        fail("cannot remove a LaunchAgent with sudo: run it as yourself, or add --daemon")
     place = launchd.place(daemon)
     home = _home_of_service(place.file(label), config, daemon=daemon, purge=purge)
+    person = _person_of_service(place.file(label)) if daemon else None
     if dry_run:
         click.echo(f"launchctl bootout {place.target(label)}, and wait until it is gone\nremove {place.file(label)}")
         click.echo(f"delete {home.folder}" if purge else f"keep {home.folder}")
@@ -90,13 +96,15 @@ def uninstall(config: str | None, label: str, *, daemon: bool, purge: bool, yes:
         fail("cannot remove a LaunchDaemon without root: run it with sudo")
     try:
         if purge:
-            deletion.check(home.settings_file)
-            _confirm(home.folder, yes)
+            with acting_as(person):
+                deletion.check(home.settings_file)
+                _confirm(home.folder, yes)
         removed = service.uninstall(label, place, _hands())
         click.echo(f"removed {place.target(label)}" if removed else f"{place.target(label)} was not installed")
         if purge:
-            _refuse_to_purge_the_living(home)
-            deletion.delete(home.settings_file)
+            with acting_as(person):
+                _refuse_to_purge_the_living(home)
+                deletion.delete(home.settings_file)
             click.echo(f"deleted {home.folder}")
     except (service.ServiceError, OSError) as error:
         fail(str(error))
@@ -121,9 +129,10 @@ def doctor(config: str | None, label: str, traefik: str, *, as_json: bool) -> No
     from ccproxy_supervisor.deploy import launchd
     from ccproxy_supervisor.deploy.program import run
 
+    home = home_of(config)
     places = {"agent": launchd.place(daemon=False), "daemon": launchd.place(daemon=True)}
     scene = deploy_doctor.Scene(
-        home_of(config), label, sys.executable, traefik.rstrip("/"), os.environ, run, _fetch, places, time.time
+        home, label, sys.executable, traefik.rstrip("/"), os.environ, run, _fetch, places, time.time
     )
     findings, last = [], ""
     for topic, finding in deploy_doctor.examine(scene):
@@ -159,7 +168,7 @@ def _owner(user: str | None) -> Owner:
 def _home(config: str | None, owner: Owner | None) -> Home:
     """The home as *owner* would find it: sudo may or may not have changed HOME."""
     if owner is None or config or os.environ.get("CCPROXY_HOME"):
-        return home_of(config)
+        return locate(config, os.environ)
     return locate(None, {"HOME": owner.home})
 
 
@@ -180,6 +189,16 @@ def _home_of_service(file: Path, config: str | None, *, daemon: bool, purge: boo
     return Home(served)
 
 
+def _person_of_service(file: Path) -> Owner:
+    """Who the service of the property list *file* runs as, whose paths it names; without one, who called sudo."""
+    from ccproxy_supervisor.deploy.launchd import installed
+
+    named = None
+    with suppress(ValueError):
+        named = (installed(file) or {}).get("UserName")
+    return _owner(str(named) if named else None)
+
+
 def _confirm(folder: Path, yes: bool) -> None:
     if not yes:
         click.echo(f"{folder} holds: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
@@ -192,7 +211,8 @@ def _job(home: Home, label: str, owner: Owner | None, socket: bool) -> Job:
     from ccproxy_supervisor.deploy import launchd
 
     try:
-        settings = parse(home.read(home.settings_file), str(home.settings_file))
+        with acting_as(owner):
+            settings = parse(home.read(home.settings_file), str(home.settings_file))
     except ConfigError as error:
         fail(str(error))
     return launchd.Job(label, sys.executable, home.settings_file, settings, owner, socket)

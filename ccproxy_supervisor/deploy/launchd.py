@@ -15,6 +15,7 @@ from xml.parsers.expat import ExpatError
 
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.edge import activation, last_words
+from ccproxy_supervisor.edge.person import Owner
 
 LABEL = "com.visiquate.ccproxy"
 SEARCH_PATH = "/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -25,16 +26,6 @@ GUARDED = ("Desktop", "Documents", "Downloads", "Library/Mobile Documents", "Lib
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """Who a LaunchDaemon runs as; root's would be nobody's choice."""
-
-    name: str
-    uid: int
-    gid: int
-    home: str
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """What to run. *python* is the supervisor's interpreter, *config* its supervisor.yaml, both absolute."""
 
@@ -42,7 +33,7 @@ class Job:
     python: str
     config: Path
     settings: Settings
-    owner: Owner | None = None  # of a LaunchDaemon
+    owner: Owner | None = None  # of a LaunchDaemon, who it runs as; root's would be nobody's choice
     sockets: bool = False
 
     @property

@@ -14,7 +14,6 @@ from ccproxy_supervisor.deploy.last_lines import last_lines
 from ccproxy_supervisor.deploy.launchctl import BUSY, NOBODY, Launchctl, Loaded
 from ccproxy_supervisor.deploy.launchd import (
     Job,
-    Owner,
     Place,
     command,
     exit_timeout,
@@ -23,6 +22,7 @@ from ccproxy_supervisor.deploy.launchd import (
     services_of,
 )
 from ccproxy_supervisor.deploy.program import Run
+from ccproxy_supervisor.edge.person import Owner, acting_as
 
 PAUSE = 0.25  # seconds between two looks
 PATIENCE = 15.0  # seconds beyond what a step may take by itself
@@ -85,7 +85,9 @@ def refuse_misuse(job: Job) -> None:
 
 def refuse_rivals(job: Job, place: Place, places: Iterable[Place]) -> None:
     """Raise `ServiceError` if another service is installed for the home: only one of the two could ever run."""
-    for each, file, _ in services_of(job.config, places):
+    with acting_as(job.owner):
+        services = list(services_of(job.config, places))
+    for each, file, _ in services:
         if file != place.file(job.label):
             remedy = command("uninstall", file.stem, each.domain == "system")
             raise ServiceError(f"cannot install {job.label}: {file} is of the same home; remove it first: {remedy}")
@@ -133,7 +135,8 @@ def install(job: Job, place: Place, hands: Hands) -> None:
     for path in (job.home, Path(job.python).parent):
         if why := out_of_reach(path, Path(job.owner.home) if job.owner else Path.home()):
             hands.say(f"warning: {path} is {why}; if it does not start, move it")
-    make_folder(job.logs, job.owner)
+    with acting_as(job.owner):  # root must not own what the daemon writes to, nor make it where a link leads
+        make_folder(job.logs)
     write_plist(place.file(job.label), render(job))
     control.enable()
     if stop(control, exit_timeout(job.settings), hands):
@@ -192,9 +195,9 @@ def await_serving(control: Launchctl, job: Job, hands: Hands) -> None:
 
     hands.until(decided, longest)
     if status not in ("healthy", "degraded"):
-        raise ServiceError(
-            "\n".join([f"{control.target} does not serve: {_why(status, loaded)}", *last_lines(job.logs)])
-        )
+        with acting_as(job.owner):
+            words = [f"{control.target} does not serve: {_why(status, loaded)}", *last_lines(job.logs)]
+        raise ServiceError("\n".join(words))
     hands.say(f"{control.target} serves on {job.settings.proxy.host}:{job.settings.proxy.port} ({status})")
 
 
@@ -216,12 +219,13 @@ def ending(loaded: Loaded) -> str | None:
     return f"exit code {loaded.last_exit}{f' ({reason})' if reason else ''}"
 
 
-def make_folder(folder: Path, owner: Owner | None) -> None:
-    """Create *folder* and what leads to it, 0700, as *owner*'s: root must not own what the daemon writes to."""
-    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
-        missing.mkdir(mode=0o700)
-        if owner is not None:
-            os.chown(missing, owner.uid, owner.gid)
+def make_folder(folder: Path) -> None:
+    """Create *folder* and what leads to it, 0700; raises `ServiceError`."""
+    try:
+        for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+            missing.mkdir(mode=0o700)
+    except OSError as error:
+        raise ServiceError(f"cannot make {error.filename}: {error.strerror}; nothing was changed") from None
 
 
 def write_plist(file: Path, content: bytes) -> None:

@@ -13,7 +13,6 @@ from ccproxy_supervisor.deploy.launchctl import Loaded
 from ccproxy_supervisor.deploy.launchctl import parse as parse_print
 from ccproxy_supervisor.deploy.launchd import (
     Job,
-    Owner,
     Place,
     command,
     config_of,
@@ -26,6 +25,7 @@ from ccproxy_supervisor.deploy.launchd import (
     short_exit_timeouts,
 )
 from ccproxy_supervisor.deploy.program import LATE, MISSING, Ran, run
+from ccproxy_supervisor.edge.person import Owner
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = parse("proxy: {drain_timeout: 1s, kill_timeout: 500ms, start_timeout: 2s}")

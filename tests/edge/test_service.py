@@ -12,8 +12,9 @@ import fake_launchctl
 from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.deploy import deletion, service
 from ccproxy_supervisor.deploy.launchctl import Launchctl
-from ccproxy_supervisor.deploy.launchd import Job, Owner, Place, plist, render
+from ccproxy_supervisor.deploy.launchd import Job, Place, plist, render
 from ccproxy_supervisor.deploy.program import Ran, run
+from ccproxy_supervisor.edge.person import Owner
 
 SETTINGS = parse("proxy: {drain_timeout: 1s, kill_timeout: 500ms, start_timeout: 2s}")
 LABEL = "test.ccproxy"
@@ -56,7 +57,7 @@ class Bench:
 
     def load(self, **changed):
         """Bootstrap the job with other keys than install would write."""
-        service.make_folder(self.job.logs, None)
+        service.make_folder(self.job.logs)
         service.write_plist(self.place.file(LABEL), plistlib.dumps(plist(self.job) | changed))
         assert self.control.bootstrap(self.place.file(LABEL))[0] == 0
 
@@ -282,13 +283,11 @@ def test_an_unknown_user_is_refused():
         service.owner("nobody-of-that-name")
 
 
-def test_folders_made_by_root_belong_to_the_person(tmp_path, monkeypatch):
-    given = []
-    monkeypatch.setattr(os, "chown", lambda path, uid, gid: given.append((path, uid, gid)))
-    service.make_folder(tmp_path / "a/b", Owner("you", 501, 20, "/Users/you"))
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
 
-    assert given == [(tmp_path / "a", 501, 20), (tmp_path / "a/b", 501, 20)]
-    assert stat.S_IMODE((tmp_path / "a/b").stat().st_mode) == 0o700
+    with pytest.raises(service.ServiceError, match=r"cannot make .*/file/logs: Not a directory; nothing was changed"):
+        service.make_folder(tmp_path / "file/logs")
 
 
 def test_a_property_list_that_cannot_be_written_leaves_no_half_of_it(tmp_path):
