@@ -108,8 +108,9 @@ class Daemon:
         self.incidents = Incidents(home.run / "incidents", self.tell, self.samples.memory)
         self.upgrades = Upgrades(home.run)
         self.board = Board(
-            str(home.folder), self.scene, self.samples, self.incidents.latest_line, self.upgrades.document, time.time
-        )
+            str(home.folder), self.scene, self.samples, lambda: self.models.health.views, lambda: self.ollama.status,
+            self.incidents.latest_line, self.upgrades.document, time.time,
+        )  # fmt: skip
         self.launcher = Launcher(home.run)
         self.takeover = Takeover(lambda: self.plan.settings, self.launcher.started, self.tell)
         self.state = StateFile(home.run / "state.json", self.tell_from_thread)
@@ -125,13 +126,15 @@ class Daemon:
         self.asking = Asking(home, lambda: self.plan, fetch)
         self.ollama = OllamaWatch(fetch, self.tell, settings.ollama, models, self.wake.grace)
         ask = self.wake.sparing(self.ask_serving)
-        self.models = ModelWatch(ask, self.ollama.harmless, self.samples.busy, self.tell, settings.models, models)
+        self.models = ModelWatch(
+            ask, self.ollama.harmless, self.samples.busy, self.tell, time.time, settings.models, models
+        )
         self.orders = Orders(self, self.asking, self.logs.rotate, self.tell)
         self.gauges = Gauges(self._sources(), __version__)
         self.gauges.adopt(*_labels(plan))
         room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
         self.metrics = Metrics([self.gauges, ProcessGauges(), room, self.upgrades])
-        self.door.listeners += [self.writer, self.metrics, self.gauges, self.incidents, self.board, self.handover]
+        self.door.listeners += [self.writer, self.metrics, self.incidents, self.board, self.handover]
 
     async def run(self) -> None:
         self.logs.start()
@@ -268,6 +271,8 @@ class Daemon:
             workers=self._readings,
             logs=self.logs.counters,
             held=lambda: self.holding.answered,
+            models=lambda: self.models.health.views,
+            ollama=lambda: self.ollama.status,
         )
 
     def _readings(self) -> list[Reading]:
@@ -281,8 +286,7 @@ class Daemon:
         self.wake.observe()
 
 
-def _labels(plan: Plan) -> tuple[int, list[str], list[str] | None, str | None]:
-    """What the metrics' labels are made of: slots, models, what is wanted of Ollama, LiteLLM's version."""
-    names = [model.name for model in plan.litellm.models]
-    tags = wanted(plan.litellm.models, plan.settings.ollama.url) if plan.settings.ollama.enabled else None
-    return plan.settings.proxy.workers, names, None if tags is None else list(tags), plan.birth.litellm_version
+def _labels(plan: Plan) -> tuple[int, tuple[str, ...], str | None]:
+    """What the metrics' labels are made of: slots, what is wanted of Ollama, LiteLLM's version."""
+    tags = wanted(plan.litellm.models, plan.settings.ollama.url) if plan.settings.ollama.enabled else ()
+    return plan.settings.proxy.workers, tags, plan.birth.litellm_version

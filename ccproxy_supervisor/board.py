@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from anyio import current_time
 
 from ccproxy_supervisor import __version__
 from ccproxy_supervisor.core import status
+from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.history import Day, History
 from ccproxy_supervisor.core.model import (
     Child,
     Event,
-    ModelSeen,
     OllamaStatus,
     Probed,
     Reloaded,
@@ -26,7 +26,7 @@ from ccproxy_supervisor.core.model import (
 )
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
-from ccproxy_supervisor.core.status import ModelView, WorkerView
+from ccproxy_supervisor.core.status import WorkerView
 from ccproxy_supervisor.core.trend import Trend
 
 BUSY = 0.2  # cores
@@ -86,28 +86,21 @@ class Scene:
 
 
 class Board:
-    """A listener of the journal that answers `/status`. *scene* is asked at every look, *incident* and *upgrade* for the last."""
+    """A listener of the journal that answers `/status`. What others know it asks them for, at every look."""
 
     def __init__(
-        self, home: str, scene: Callable[[], Scene], samples: Samples, incident: Callable[[], str],
-        upgrade: Callable[[], dict[str, Any]], wall: Callable[[], float],
+        self, home: str, scene: Callable[[], Scene], samples: Samples, models: Callable[[], Iterable[ModelView]],
+        ollama: Callable[[], OllamaStatus | None], incident: Callable[[], str], upgrade: Callable[[], dict[str, Any]],
+        wall: Callable[[], float],
     ) -> None:  # fmt: skip
-        self._home, self._scene, self._samples = home, scene, samples
+        self._home, self._scene, self._samples, self._models, self._ollama = home, scene, samples, models, ollama
         self._incident, self._upgrade, self._wall = incident, upgrade, wall
         self._started = current_time()
-        self._models: dict[str, ModelView] = {}
-        self._ollama: OllamaStatus | None = None
         self._reload: tuple[Reloaded, float] | None = None
         self._history = History()
 
     def __call__(self, event: Event) -> None:
         match event:
-            case ModelSeen(name, None, detail) if name in self._models:
-                self._models[name] = replace(self._models[name], healthy=None, detail=detail)
-            case ModelSeen(name, healthy, detail):
-                self._models[name] = ModelView(name, healthy, self._wall(), detail)
-            case OllamaStatus():
-                self._ollama = event
             case Reloaded(order=order) if self._reload is None or order >= self._reload[0].order:
                 self._reload = (event, self._wall())
             case Transition(number=number, new=State.GONE, ending=ending):
@@ -136,8 +129,6 @@ class Board:
         """Build the answer of `/status`."""
         scene, now = self._scene(), self._look()
         plan, settings = scene.plan, scene.plan.settings
-        names = {model.name: model.upstream for model in plan.litellm.models}
-        seen = [self._models.get(name, ModelView(name)) for name in names]
         return {
             "status": str(now), "reasons": self._reasons(scene), "detail": scene.why,
             "uptime": round(current_time() - self._started, 1),
@@ -145,8 +136,8 @@ class Board:
             "listen": {"host": settings.proxy.host, "port": settings.proxy.port},
             "serving": sum(view.state is State.SERVING for view in scene.views),
             "workers": [self._samples.row(view) for view in scene.views],
-            "models": [status.model(view) | {"upstream": names[view.name]} for view in seen],
-            "ollama": status.ollama(self._ollama if settings.ollama.enabled else None),
+            "models": [status.model(view) for view in self._models()],
+            "ollama": status.ollama(self._ollama()),
             "reload": status.reload(*(self._reload or (None, None))),
             "litellm": plan.birth.litellm_version, "upgrade": self._upgrade(),
             "history": self._history.document(self._wall()),
@@ -162,7 +153,5 @@ class Board:
 
     def _reasons(self, scene: Scene) -> list[str]:
         plan, settings = scene.plan, scene.plan.settings
-        models = [self._models[m.name] for m in plan.litellm.models if m.name in self._models]
         needs = bool(wanted(plan.litellm.models, settings.ollama.url))
-        ollama = self._ollama if settings.ollama.enabled else None
-        return status.reasons(scene.views, settings.proxy.workers, ollama, models, needs_ollama=needs)
+        return status.reasons(scene.views, settings.proxy.workers, self._ollama(), self._models(), needs_ollama=needs)

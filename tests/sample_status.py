@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ccproxy_supervisor.core import status
+from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.history import History
 from ccproxy_supervisor.core.model import Cause, Ending, OllamaStatus, Reloaded, State, Status, Transition, Usage
-from ccproxy_supervisor.core.status import ModelView, WorkerView
+from ccproxy_supervisor.core.status import WorkerView
 
 NOW = datetime(2026, 11, 23, 20, 0, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -74,7 +75,7 @@ def document(now: float = NOW, **changes: Any) -> dict[str, Any]:
     return {
         "status": str(Status.DEGRADED), "reasons": reasons, "uptime": 20 * HOUR, "version": "0.1.0", "pid": 41, "home": "/Users/eva/ccproxy",
         "generation": 3, "listen": {"host": "127.0.0.1", "port": 8081}, "serving": 2, "workers": rows,
-        "models": [status.model(view) | {"upstream": f"ollama/{view.name}"} for view in seen],
+        "models": [status.model(replace(view, upstreams=(f"ollama/{view.name}",))) for view in seen],
         "ollama": status.ollama(ollama), "reload": status.reload(report, now - 5 * HOUR), "litellm": "1.106.2",
         "upgrade": {"pinned": "1.106.2", "last": {
             "action": "upgrade", "result": "refused", "at": status.stamp(now - 9 * HOUR), "seconds": 61.2,

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.model import Status
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Sources
 from ccproxy_supervisor.edge.metrics import Metrics
@@ -31,8 +32,10 @@ FOREIGN |= {"traefik_router_request_duration_seconds_bucket"}
 
 def offered() -> dict[str, set[tuple[str, str]]]:
     """Name the samples of a daemon's page, each with its labels and their values."""
-    gauges = Gauges(Sources(lambda: Status.STARTING, lambda: 0, lambda: (), dict, lambda: 0), "0")
-    gauges.adopt(1, ["echo"], ["llama2"], "1")
+    models = lambda: (ModelView("echo"),)  # noqa: E731
+    sources = Sources(lambda: Status.STARTING, lambda: 0, lambda: (), dict, lambda: 0, models, lambda: None)
+    gauges = Gauges(sources, "0")
+    gauges.adopt(1, ["llama2"], "1")
     metrics = Metrics([gauges, ProcessGauges(), Room(lambda: ROOT, lambda: 1 << 30)])
     page = metrics.render("")[0].decode()
     told: dict[str, set[tuple[str, str]]] = {}

@@ -21,6 +21,7 @@ def check(config: str | None, *, deep: bool) -> None:
 
     Example: ccproxy-supervisor check --config ~/ccproxy/supervisor.yaml
     """
+    from ccproxy_supervisor.core.checks import told
     from ccproxy_supervisor.core.faults import ConfigError
     from ccproxy_supervisor.deploy import launchd
     from ccproxy_supervisor.edge.home import program, weaknesses
@@ -44,6 +45,8 @@ def check(config: str | None, *, deep: bool) -> None:
             fail(wrong, 78)
     models = ", ".join(dict.fromkeys(model.name for model in plan.litellm.models)) or "none"
     click.echo(f"{home.settings_file} is in order: LiteLLM {plan.birth.litellm_version or 'unknown'}, models {models}")
+    for line in told(plan.litellm.models, plan.settings.models):
+        click.echo(line)
 
 
 @click.command()

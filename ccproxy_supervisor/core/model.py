@@ -148,11 +148,12 @@ class Reloaded:
 
 @dataclass(frozen=True, slots=True)
 class ModelSeen:
-    """LiteLLM answered for (or against) one model of its config; None: what it said last no longer counts."""
+    """What is known of a model changed; *healthy* is None when what LiteLLM said last no longer counts."""
 
     name: str
     healthy: bool | None
     detail: str = ""
+    before: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,10 @@ class ModelSettings(_Strict):
     timeout: Timeout = 60.0
     only_loaded: bool = True
     """Ask Ollama's models only while Ollama has them loaded."""
+    paid: bool = False
+    """Ask also those that cost money: what is neither on this machine, nor in the private network, nor LiteLLM's own."""
+    check: tuple[Text, ...] = ()
+    """Names to ask all the same, whatever they cost or do."""
 
 
 class OllamaSettings(_Strict):

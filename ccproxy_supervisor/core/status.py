@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.incident import happened, in_words
 from ccproxy_supervisor.core.model import Ending, OllamaStatus, Reloaded, State, Status, Usage
 
@@ -30,16 +31,6 @@ class WorkerView:
     last_ending: Ending | None = None
     python: str = ""
     failed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ModelView:
-    """What LiteLLM last said of a model; *checked* is wall time, None before the first answer."""
-
-    name: str
-    healthy: bool | None = None
-    checked: float | None = None
-    detail: str = ""
 
 
 def reasons(
@@ -93,7 +84,12 @@ def ending(last: Ending) -> dict[str, Any]:
 
 
 def model(view: ModelView) -> dict[str, Any]:
-    return {"name": view.name, "healthy": view.healthy, "checked": stamp(view.checked), "detail": view.detail}
+    """One row a name; `upstream` is the first deployment's, kept for those who knew only one."""
+    return {
+        "name": view.name, "healthy": view.healthy, "checked": stamp(view.checked), "detail": view.detail,
+        "asked": view.asked, "deployments": view.deployments, "healthy_deployments": view.well,
+        "upstream": view.upstreams[0] if view.upstreams else "", "upstreams": list(view.upstreams),
+    }  # fmt: skip
 
 
 def ollama(status: OllamaStatus | None) -> dict[str, Any] | None:
@@ -127,5 +123,5 @@ def stamp(at: float | None) -> str | None:
 def summary(document: Mapping[str, Any]) -> dict[str, Any]:
     """What `/health` shows of the document."""
     keys = ("status", "uptime", "version", "generation", "detail")
-    names = [model["upstream"] for model in document["models"]]
+    names = list(dict.fromkeys(upstream for model in document["models"] for upstream in model["upstreams"]))
     return {key: document[key] for key in keys} | {"models": names, "serving": document["serving"]}

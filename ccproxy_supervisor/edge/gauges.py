@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import resource
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
@@ -13,7 +12,8 @@ from typing import Protocol, TypeVar
 import psutil
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from ccproxy_supervisor.core.model import LOGS, Event, ModelSeen, OllamaStatus, State, Status, Usage
+from ccproxy_supervisor.core.health import ModelView
+from ccproxy_supervisor.core.model import LOGS, OllamaStatus, State, Status, Usage
 from ccproxy_supervisor.core.ollama import lacking
 
 
@@ -40,13 +40,18 @@ class LogCounters(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Asked at every scrape, so each is quick. *held* counts the requests the supervisor answered itself."""
+    """Asked at every scrape, so each is quick. *held* counts the requests the supervisor answered itself.
+
+    *ollama* is None while Ollama is not watched.
+    """
 
     status: Callable[[], Status]
     generation: Callable[[], int]
     workers: Callable[[], Iterable[Reading]]
     logs: Callable[[], Mapping[str, LogCounters]]
     held: Callable[[], int]
+    models: Callable[[], Iterable[ModelView]]
+    ollama: Callable[[], OllamaStatus | None]
 
 
 NOTHING = Usage(0, 0.0, 0, 0)
@@ -59,6 +64,13 @@ SLOT_GAUGES: tuple[tuple[str, str, Callable[[Reading], float]], ...] = (
     ("open_fds", "Open file descriptors of the slot's worker.", lambda r: (r.usage or NOTHING).fds),
     ("threads", "Threads of the slot's worker.", lambda r: (r.usage or NOTHING).threads),
 )
+MODEL_GAUGES: tuple[tuple[str, str, Callable[[ModelView], float]], ...] = (
+    ("healthy", "Whether a deployment of the model answered when LiteLLM was last asked.", lambda v: bool(v.healthy)),
+    ("checked_timestamp_seconds", "When that was; 0: never.", lambda v: 0 if v.healthy is None else v.checked or 0),
+    ("asked", "Whether the model is asked at all.", lambda v: v.asked),
+    ("deployments", "Deployments of the model in LiteLLM's config.", lambda v: v.deployments),
+    ("healthy_deployments", "Those that answered when last asked.", lambda v: v.well or 0),
+)
 LOG_COUNTERS: tuple[tuple[str, str, Callable[[LogCounters], int]], ...] = (
     ("bytes", "Bytes written to the log.", lambda c: c.bytes),
     ("rotations", "Rotations of the log.", lambda c: c.rotations),
@@ -70,33 +82,18 @@ Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
 
 
 class Gauges:
-    """A collector for the registry and a listener of the journal."""
+    """A collector for the registry."""
 
-    def __init__(self, sources: Sources, version: str, wall: Callable[[], float] = time.time) -> None:
-        self._sources, self._version, self._litellm, self._wall = sources, version, "", wall
+    def __init__(self, sources: Sources, version: str) -> None:
+        self._sources, self._version, self._litellm = sources, version, ""
         self._cpu: dict[int, float] = {}  # by slot, over all its workers: it never falls
         self._cpu_seen: dict[int, float] = {}  # by worker
-        self._healthy: dict[str, float] = {}
-        self._checked: dict[str, float] = {}
-        self._ollama = OllamaStatus(up=False)
         self._wanted: tuple[str, ...] = ()
 
-    def adopt(self, slots: int, models: Iterable[str], ollama: Iterable[str] | None, litellm: str | None) -> None:
-        """Fix the label sets: slots, model names, tags wanted of Ollama (None: it is not asked), LiteLLM's version."""
+    def adopt(self, slots: int, ollama: Iterable[str], litellm: str | None) -> None:
+        """Fix the label sets: slots, tags wanted of Ollama, LiteLLM's version."""
         self._cpu = {slot: self._cpu.get(slot, 0.0) for slot in range(slots)}
-        names = dict.fromkeys(models, 0.0)
-        self._healthy = names | {name: value for name, value in self._healthy.items() if name in names}
-        self._checked = names | {name: value for name, value in self._checked.items() if name in names}
-        self._wanted, self._litellm = tuple(dict.fromkeys(ollama or ())), litellm or ""
-        if ollama is None:
-            self._ollama = OllamaStatus(up=False)
-
-    def __call__(self, event: Event) -> None:
-        match event:
-            case OllamaStatus():
-                self._ollama = event
-            case ModelSeen(name, healthy) if name in self._healthy:
-                self._healthy[name], self._checked[name] = float(healthy or 0), 0.0 if healthy is None else self._wall()
+        self._wanted, self._litellm = tuple(dict.fromkeys(ollama)), litellm or ""
 
     def collect(self) -> Iterator[Metric]:
         """Answer the registry."""
@@ -109,7 +106,8 @@ class Gauges:
         yield _gauge("ccproxy_generation", "Configurations that were rolled out.", [("", now.generation())])
         yield _counter("ccproxy_held_requests", "Requests answered 503 by the supervisor.", [("", now.held())])
         yield from self._workers(tuple(now.workers()))
-        yield from self._models()
+        yield from _models(tuple(now.models()))
+        yield from self._of_ollama(now.ollama() or OllamaStatus(up=False))
         logs = now.logs()
         for name, text, count in LOG_COUNTERS:
             rows = [(log, count(logs[log]) if log in logs else 0) for log in LOGS]
@@ -132,14 +130,11 @@ class Gauges:
                 self._cpu[r.slot] += max(0.0, used[r.number] - self._cpu_seen.get(r.number, 0.0))
         self._cpu_seen = used
 
-    def _models(self) -> Iterator[Metric]:
-        healthy, checked = self._healthy.items(), self._checked.items()
-        yield _gauge("ccproxy_model_healthy", "Whether LiteLLM's last answer for the model was good.", healthy, "model")
-        yield _gauge("ccproxy_model_checked_timestamp_seconds", "When that was; 0: never.", checked, "model")
-        yield _gauge("ccproxy_ollama_up", "Whether Ollama answers as it should.", [("", self._ollama.up)])
+    def _of_ollama(self, ollama: OllamaStatus) -> Iterator[Metric]:
+        yield _gauge("ccproxy_ollama_up", "Whether Ollama answers as it should.", [("", ollama.up)])
         for name, text, there in (
-            ("available", "Whether Ollama has the model.", self._ollama.models),
-            ("loaded", "Whether Ollama has the model in memory.", self._ollama.loaded),
+            ("available", "Whether Ollama has the model.", ollama.models),
+            ("loaded", "Whether Ollama has the model in memory.", ollama.loaded),
         ):
             away = lacking(self._wanted, there)
             rows = [(tag, tag not in away) for tag in self._wanted]
@@ -167,6 +162,12 @@ class ProcessGauges:
             ("max_fds", "Maximum number of open file descriptors.", inf if most == resource.RLIM_INFINITY else most),
         ):
             yield _gauge(f"process_{name}", text, [("", number)])
+
+
+def _models(views: Iterable[ModelView]) -> Iterator[Metric]:
+    """One row a name, however many deployments it has."""
+    for name, text, number in MODEL_GAUGES:
+        yield _gauge(f"ccproxy_model_{name}", text, [(view.name, number(view)) for view in views], "model")
 
 
 def _foremost(slot: int, readings: Iterable[Reading]) -> Reading:

@@ -30,7 +30,6 @@ class Writer:
         self, write: Callable[[bytes], object], level: str, show: Callable[[bytes], object] | None = None
     ) -> None:
         self._write, self._show = write, show
-        self._models: dict[str, bool | None] = {}
         self.adopt(level)
 
     def adopt(self, level: str) -> None:
@@ -63,21 +62,19 @@ class Writer:
                 level = "warning" if probe == "liveness" and not verdict.ok else "debug"
                 fields = {"probe": probe, "subject": subject, "reason": verdict.reason, "detail": verdict.detail}
                 return [] if verdict.ok else [(level, "probe.failed", fields)]
-            case ModelSeen(name, None, detail):
-                self._models.pop(name, None)
-                return [("info", "model.forgotten", {"model": name, "detail": detail})]
-            case ModelSeen(name, healthy, detail):
-                known, self._models[name] = self._models.get(name, True), healthy
-                word = "model.recovered" if healthy else "model.failed"
-                return (
-                    []
-                    if healthy is known
-                    else [("info" if healthy else "warning", word, {"model": name, "detail": detail})]
-                )
+            case ModelSeen(name, healthy, detail, before):
+                return _model(name, healthy, detail, before)
             case Note(name, level, fields):
                 return [(level, name, fields)]
             case OllamaStatus():
                 return []  # its changes come as notes
+
+
+def _model(name: str, healthy: bool | None, detail: str, before: bool | None) -> list[tuple[str, str, Fields]]:
+    if healthy is False:
+        return [("warning", "model.failed", {"model": name, "detail": detail})]
+    word = "model.forgotten" if healthy is None else "model.recovered"
+    return [("info", word, {"model": name, "detail": detail or None})] if before is False else []
 
 
 def _transition(moved: Transition) -> tuple[str, str, Fields]:

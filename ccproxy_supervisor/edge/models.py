@@ -2,54 +2,51 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import quote
 
 import anyio
 
-from ccproxy_supervisor.core.answer import Answer, Failure, verdict
+from ccproxy_supervisor.core.answer import Answer, Failure
+from ccproxy_supervisor.core.checks import by_name
+from ccproxy_supervisor.core.health import ModelHealth, judge
 from ccproxy_supervisor.core.litellm import Model
-from ccproxy_supervisor.core.model import Journal, ModelSeen, Probed, Verdict
+from ccproxy_supervisor.core.model import Journal, ModelSeen, Probed
 from ccproxy_supervisor.core.settings import ModelSettings
 
 SOON = 5.0  # seconds: before the first question of a generation, and between the first ones
 CALM = 1.0  # seconds between two looks at whether the service is busy
+DOUBT = 15.0  # seconds before a model that failed once is asked again
 
 Ask = Callable[[str, float], Awaitable[Answer | Failure | None]]
 
 
 class ModelWatch:
     """Handed three ways to look: *ask* (path, timeout) a serving worker, None while there is none; whether a
-    question is *harmless*, for it loads nothing; whether the service is busy."""  # fmt: skip
+    question is *harmless*, for it loads nothing; whether the service is busy. *health* is what it knows."""  # fmt: skip
 
     def __init__(
-        self,
-        ask: Ask,
-        harmless: Callable[[Model], Awaitable[bool]],
-        busy: Callable[[], bool],
-        journal: Journal,
-        settings: ModelSettings,
-        models: Iterable[Model],
-    ) -> None:
-        self._ask, self._is_harmless, self._busy, self._journal = ask, harmless, busy, journal
-        self._settings, self._models = settings, tuple(models)
+        self, ask: Ask, harmless: Callable[[Model], Awaitable[bool]], busy: Callable[[], bool], journal: Journal,
+        wall: Callable[[], float], settings: ModelSettings, models: Iterable[Model],
+    ) -> None:  # fmt: skip
+        self._ask, self._is_harmless, self._busy, self._journal, self._wall = ask, harmless, busy, journal, wall
+        self.health = ModelHealth()
         self._changed = anyio.Event()
-        self._bad: dict[str, bool] = {}  # of models that failed when last asked: whether they were passed over since
+        self.adopt(settings, models)
 
     def adopt(self, settings: ModelSettings, models: Iterable[Model]) -> None:
         """Go on with these, soon: also to be called for a new generation."""
-        self._settings, self._models = settings, tuple(models)
+        self._settings, self._models = settings, by_name(models)
+        for seen in self.health.adopt(self._models, settings):
+            self._journal(seen)
         self._changed.set()
 
     async def run(self) -> None:
         """Ask for ever."""
         while True:
             self._changed = anyio.Event()
-            names = tuple(dict.fromkeys(model.name for model in self._models))
+            names = tuple(view.name for view in self.health.views if view.asked)
             if self._settings.interval is None or not names:
-                for name in tuple(self._bad):
-                    self._take_back(name)
                 await self._changed.wait()
             else:
                 await self._rounds(names, self._settings.interval)
@@ -62,73 +59,46 @@ class ModelWatch:
             for place, name in enumerate(names):
                 if await self._pause(due + place * gap - anyio.current_time()):
                     return
-                await self._check(name, share / 2)
+                if await self._check(name, share / 2) and not await self._pause(min(DOUBT, interval)):
+                    await self._check(name, share / 2)
+                if self._changed.is_set():
+                    return
             due, gap = max(due + interval, anyio.current_time()), share
 
-    async def _check(self, name: str, patience: float) -> None:
-        """Ask once, when the service is calm or *patience* seconds have passed, and if that loads nothing."""
+    async def _check(self, name: str, patience: float) -> bool:
+        """Ask once, when the service is calm or *patience* seconds have passed, and if that loads nothing.
+
+        Returns whether the answer is in doubt.
+        """
         begun, outcome = anyio.current_time(), None
         while self._busy() and anyio.current_time() < begun + patience:
             if await self._pause(CALM):
-                return
+                return False
         while outcome is None:
             if not await self._harmless(name):
-                self._pass_over(name)
-                return
+                self._tell(self.health.passed_over(name))
+                return False
             outcome = await self._ask(f"/health?model={quote(name, safe='')}", self._settings.timeout)
             if outcome is None and await self._pause(SOON):
-                return
-        judged, seen = judge(name, outcome)
+                return False
+        if self._changed.is_set():
+            return False  # it was asked of a configuration that no longer holds
+        judged, heard = judge(outcome, len(self._models.get(name, ())))
         self._journal(Probed("models", name, judged))
+        self._tell(self.health.heard(name, heard, self._wall()))
+        return self.health.doubted(name)
+
+    def _tell(self, seen: ModelSeen | None) -> None:
         if seen:
-            self._bad.pop(name, None)
-            if not seen.healthy:
-                self._bad[name] = False
             self._journal(seen)
-
-    def _pass_over(self, name: str) -> None:
-        """A model that may not be asked cannot show that it is well again: the second time it is no longer unwell."""
-        if self._bad.get(name):
-            self._take_back(name)
-        elif name in self._bad:
-            self._bad[name] = True
-
-    def _take_back(self, name: str) -> None:
-        del self._bad[name]
-        self._journal(ModelSeen(name, healthy=None, detail="failed when last asked; may not be asked now"))
 
     async def _harmless(self, name: str) -> bool:
         if not self._settings.only_loaded:
             return True
-        return all([await self._is_harmless(model) for model in self._models if model.name == name])
+        return all([await self._is_harmless(model) for model in self._models.get(name, ())])
 
     async def _pause(self, seconds: float) -> bool:
         """Wait; say whether something changed meanwhile."""
         with anyio.move_on_after(max(0.0, seconds)):
             await self._changed.wait()
         return self._changed.is_set()
-
-
-def judge(name: str, outcome: Answer | Failure) -> tuple[Verdict, ModelSeen | None]:
-    """Tell a model's fault from LiteLLM's own, which says nothing of the model."""
-    judged = verdict(outcome)
-    if isinstance(outcome, Failure):
-        return judged, ModelSeen(name, healthy=False, detail=outcome.detail) if outcome.reason == "timeout" else None
-    if outcome.status not in (200, 503):
-        return judged, None
-    try:
-        data = json.loads(outcome.body)
-        well, sick = len(data["healthy_endpoints"]), data["unhealthy_endpoints"]
-        errors = [str(endpoint.get("error") or "") for endpoint in sick]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return Verdict(ok=False, seconds=outcome.seconds, reason="garbage", detail="not LiteLLM's report"), None
-    detail = _line(errors[0]) if errors else "" if well else "LiteLLM has no such model"
-    seen = ModelSeen(
-        name, healthy=well > 0, detail=f"{len(errors)} of {well + len(errors)}: {detail}" if well and errors else detail
-    )
-    return Verdict(ok=well > 0, seconds=outcome.seconds, reason="" if well else "status", detail=seen.detail), seen
-
-
-def _line(text: str) -> str:
-    """Return the first line, without the traceback that LiteLLM appends."""
-    return "".join(c for c in text.partition("\n")[0] if c.isprintable())[:200]

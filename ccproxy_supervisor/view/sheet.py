@@ -112,11 +112,16 @@ def _worker(row: Mapping[str, Any], now: float) -> tuple[Cell, ...]:
 def _models(document: Mapping[str, Any], now: float) -> Grid:
     words = {True: ("healthy", GOOD), False: ("unhealthy", BAD), None: ("not asked", DIM)}
     rows = (
-        (_cell(model["name"]), _cell(*words[model["healthy"]]), _cell(ago(model["checked"], now)),
+        (_cell(_counted(model)), _cell(*words[model["healthy"]]), _cell(ago(model["checked"], now)),
          _cell(model.get("detail") or None))
         for model in document["models"]
     )  # fmt: skip
     return Grid(("MODEL", "HEALTH", "CHECKED", "DETAIL"), tuple(rows))
+
+
+def _counted(model: Mapping[str, Any]) -> str:
+    count = model.get("deployments", 1)
+    return str(model["name"]) if count == 1 else f"{model['name']} x{count}"
 
 
 def _ollama(ollama: Mapping[str, Any] | None) -> Cell:

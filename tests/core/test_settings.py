@@ -344,7 +344,7 @@ ADOPT = """
     proxy.max_memory proxy.max_age
     restart.first_delay restart.factor restart.longest_delay restart.jitter restart.stable_after
     health.interval health.timeout health.failures health.successes
-    models.interval models.timeout models.only_loaded
+    models.interval models.timeout models.only_loaded models.paid models.check
     ollama.enabled ollama.url ollama.interval ollama.timeout
     logs.directory logs.max_size logs.rotate logs.keep logs.max_total logs.compress logs.level
     admin.allowed_hosts fleet upgrade.canary_model upgrade.denied upgrade.keep
@@ -357,7 +357,7 @@ proxy: {python: p, config: c.yml, host: 127.0.0.2, port: 1, allow_remote: true, 
   max_age: 1d}
 restart: {first_delay: 1s, factor: 3, longest_delay: 2s, jitter: 0, stable_after: 1s}
 health: {interval: 1s, timeout: 1s, failures: 1, successes: 1}
-models: {interval: off, timeout: 1s, only_loaded: false}
+models: {interval: off, timeout: 1s, only_loaded: false, paid: true, check: [gpt]}
 ollama: {enabled: false, url: "http://127.0.0.1:1", interval: 1s, timeout: 1s}
 logs: {directory: l, max_size: 1MiB, rotate: daily, keep: 1, max_total: 4MiB, compress: false, level: debug}
 admin: {host: 127.0.0.3, port: 2, socket: s, allowed_hosts: [a]}

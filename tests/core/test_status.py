@@ -1,8 +1,9 @@
 import pytest
 
 from ccproxy_supervisor.core import status
+from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.model import Cause, Ending, OllamaStatus, Reloaded, State, Status, Usage
-from ccproxy_supervisor.core.status import ModelView, WorkerView
+from ccproxy_supervisor.core.status import WorkerView
 
 ENDING = Ending(Cause.EXITED, 120.5, 1_795_421_000.0, -9, "", ("last line",))
 SERVING = WorkerView(0, State.SERVING, 1, 57, 3, 10.0, python="/home/venvs/1/bin/python")
@@ -72,7 +73,10 @@ def test_a_row_of_a_place_in_backoff_tells_the_last_ending():
 def test_what_is_not_known_is_null():
     assert status.ollama(None) is None
     assert status.reload(None, None) is None
-    assert status.model(ModelView("echo")) == {"name": "echo", "healthy": None, "checked": None, "detail": ""}
+    assert status.model(ModelView("echo")) == {
+        "name": "echo", "healthy": None, "checked": None, "detail": "", "asked": True, "deployments": 1,
+        "healthy_deployments": None, "upstream": "", "upstreams": [],
+    }  # fmt: skip
 
 
 def test_a_reload_is_told_with_its_changes():

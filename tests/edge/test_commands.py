@@ -40,7 +40,7 @@ def test_a_command_that_is_not_there_is_misuse():
 def test_check_names_what_is_in_use(daemon):
     result = call("check", "--config", daemon.home.settings_file)
     assert (result.exit_code, result.output) == (
-        0, f"{daemon.home.settings_file} is in order: LiteLLM unknown, models echo\n",
+        0, f"{daemon.home.settings_file} is in order: LiteLLM unknown, models echo\nasked whether they are well: echo\n",
     )  # fmt: skip
 
 

@@ -81,11 +81,7 @@ def test_reloads(written, result, level):
 
 def test_failed_liveness_is_a_warning_and_what_ollama_or_a_model_lack_is_told_once(written):
     failing = [Probed("liveness", "worker 3", BAD), Probed("ollama", "ollama", BAD), OllamaStatus(up=False)]
-    sick = [
-        ModelSeen("a", healthy=False, detail="x"),
-        ModelSeen("a", healthy=False, detail="x"),
-        ModelSeen("a", healthy=True),
-    ]
+    sick = [ModelSeen("a", healthy=False, detail="x"), ModelSeen("a", healthy=True, before=False)]
     lines = told(written, *failing, *sick, ModelSeen("b", healthy=True))
     assert [(line["level"], line["event"]) for line in lines] == [
         ("warning", "probe.failed"), ("warning", "model.failed"), ("info", "model.recovered"),
@@ -93,7 +89,8 @@ def test_failed_liveness_is_a_warning_and_what_ollama_or_a_model_lack_is_told_on
 
 
 def test_a_model_that_is_forgiven_is_told_once_and_fails_anew(written):
-    sick, forgiven = ModelSeen("a", healthy=False, detail="x"), ModelSeen("a", healthy=None, detail="y")
+    sick = ModelSeen("a", healthy=False, detail="x")
+    forgiven = ModelSeen("a", healthy=None, detail="y", before=False)
     lines = told(written, sick, forgiven, sick, forgiven, ModelSeen("a", healthy=True))
     assert [line["event"] for line in lines] == ["model.failed", "model.forgotten"] * 2
 

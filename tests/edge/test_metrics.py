@@ -4,6 +4,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.model import (
     LOGS,
     PROBE_REASONS,
@@ -12,7 +13,6 @@ from ccproxy_supervisor.core.model import (
     Cause,
     Ending,
     Failover,
-    ModelSeen,
     Note,
     OllamaStatus,
     Probed,
@@ -48,6 +48,9 @@ CONTRACT = {
     "ccproxy_probe_failures_total": ("counter", {"probe", "reason"}),
     "ccproxy_model_healthy": ("gauge", {"model"}),
     "ccproxy_model_checked_timestamp_seconds": ("gauge", {"model"}),
+    "ccproxy_model_asked": ("gauge", {"model"}),
+    "ccproxy_model_deployments": ("gauge", {"model"}),
+    "ccproxy_model_healthy_deployments": ("gauge", {"model"}),
     "ccproxy_ollama_up": ("gauge", set()),
     "ccproxy_ollama_model_available": ("gauge", {"model"}),
     "ccproxy_ollama_model_loaded": ("gauge", {"model"}),
@@ -81,16 +84,17 @@ class World:
             1000.0,
         )
         sources = Sources(
-            lambda: self.status, lambda: self.generation, lambda: self.readings, lambda: self.logs, lambda: self.held
-        )
-        self.gauges = Gauges(sources, "0.1.0", lambda: self.wall)
+            lambda: self.status, lambda: self.generation, lambda: self.readings, lambda: self.logs, lambda: self.held,
+            lambda: self.models, lambda: self.ollama,
+        )  # fmt: skip
+        self.models, self.ollama = (ModelView("echo"), ModelView("llama")), None
+        self.gauges = Gauges(sources, "0.1.0")
         self.metrics = Metrics([self.gauges, ProcessGauges()], lambda: self.wall)
-        self.gauges.adopt(2, ["echo", "llama"], ["llama2"], "1.106.2")
+        self.gauges.adopt(2, ["llama2"], "1.106.2")
 
     def tell(self, *events):
         for event in events:
             self.metrics(event)
-            self.gauges(event)
 
     def samples(self):
         """Every sample of a scrape, as name{label=value,…} without quotes."""
@@ -252,43 +256,52 @@ def test_cpu_time_of_a_slot_never_falls_when_its_worker_is_replaced(world):
 
 
 def test_a_reload_changes_the_label_sets(world):
-    world.tell(ModelSeen("echo", healthy=True), ModelSeen("stranger", healthy=True))
-    world.gauges.adopt(1, ["echo", "new"], ["qwen:8b"], None)
+    world.gauges.adopt(1, ["qwen:8b"], None)
+    world.models = (ModelView("echo", healthy=True), ModelView("new"))
     samples = world.samples()
     assert {k for k in samples if "{slot=" in k and "cpu" in k} == {"ccproxy_worker_cpu_seconds_total{slot=0}"}
-    healthy = {k: v for k, v in samples.items() if k.startswith("ccproxy_model_healthy")}
+    healthy = {k: v for k, v in samples.items() if k.startswith("ccproxy_model_healthy{")}
     assert healthy == {"ccproxy_model_healthy{model=echo}": 1, "ccproxy_model_healthy{model=new}": 0}
     assert {k for k in samples if "ollama_model_loaded" in k} == {"ccproxy_ollama_model_loaded{model=qwen:8b}"}
 
 
 def test_a_models_check_is_dated(world):
-    world.wall = 1500.0
-    world.tell(ModelSeen("llama", healthy=False, detail="x"))
+    world.models = (ModelView("llama", healthy=False, checked=1500.0), ModelView("echo"))
     samples = world.samples()
     assert samples["ccproxy_model_checked_timestamp_seconds{model=llama}"] == 1500
     assert samples["ccproxy_model_checked_timestamp_seconds{model=echo}"] == 0
 
 
 def test_a_model_whose_answer_no_longer_counts_is_as_if_it_was_never_asked(world):
-    world.tell(ModelSeen("llama", healthy=False, detail="x"), ModelSeen("llama", healthy=None))
+    world.models = (ModelView("llama", healthy=None, checked=1500.0),)
     samples = world.samples()
     assert samples["ccproxy_model_checked_timestamp_seconds{model=llama}"] == 0
     assert samples["ccproxy_model_healthy{model=llama}"] == 0
 
 
+def test_deployments_under_one_name_are_one_series_that_counts_them(world):
+    world.models = (ModelView("llama", healthy=True, deployments=3, well=2), ModelView("paid", asked=False))
+    samples = world.samples()
+    told = [
+        samples[f"ccproxy_model_{kind}{{model=llama}}"]
+        for kind in ("healthy", "asked", "deployments", "healthy_deployments")
+    ]
+    assert told == [1, 1, 3, 2]
+    assert samples["ccproxy_model_asked{model=paid}"] == 0
+
+
 def test_ollamas_models_are_matched_as_ollama_does(world):
-    world.tell(OllamaStatus(True, "0.12.3", ("Llama2:latest", "other:1"), ("llama2",)))
+    world.ollama = OllamaStatus(True, "0.12.3", ("Llama2:latest", "other:1"), ("llama2",))
     samples = world.samples()
     assert samples["ccproxy_ollama_up"] == 1
     assert samples["ccproxy_ollama_model_available{model=llama2}"] == 1
     assert samples["ccproxy_ollama_model_loaded{model=llama2}"] == 1
-    world.tell(OllamaStatus(up=False))
+    world.ollama = OllamaStatus(up=False)
     assert world.samples()["ccproxy_ollama_model_available{model=llama2}"] == 0
 
 
 def test_ollama_switched_off_is_neither_up_nor_listed(world):
-    world.tell(OllamaStatus(True, "0.12.3", ("llama2",)))
-    world.gauges.adopt(2, ["echo"], None, None)
+    world.gauges.adopt(2, (), None)
     samples = world.samples()
     assert samples["ccproxy_ollama_up"] == 0
     assert not [k for k in samples if k.startswith("ccproxy_ollama_model")]
@@ -307,7 +320,7 @@ def test_logs_and_held_requests_are_read_at_the_scrape(world):
 
 
 def test_a_strange_model_name_does_not_break_the_page(world):
-    world.gauges.adopt(1, ['a"b\\c\nd', "\ud800"], (), None)
+    world.models = (ModelView('a"b\\c\nd'), ModelView("\ud800"))
     assert 'ccproxy_model_healthy{model=a"b\\c\nd}' in world.samples()
 
 

@@ -7,7 +7,7 @@ import os
 import secrets as entropy
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ccproxy_supervisor.core.envfile import parse_env
 from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.edge.home.custody import environment, modules, weaknesses
-from ccproxy_supervisor.edge.home.interpreter import interpreter_fault, litellm_version
+from ccproxy_supervisor.edge.home.interpreter import cost_map, interpreter_fault, litellm_version
 
 if TYPE_CHECKING:  # pydantic takes 0.3 s: who only asks where things are must not wait for it
     from ccproxy_supervisor.core.litellm import LiteLLMConfig
@@ -155,6 +155,8 @@ class Home:
 
         *interpreter* stands in for the one that `proxy.python` names.
         """
+        from ccproxy_supervisor.core.checks import strangers
+        from ccproxy_supervisor.core.costmap import with_modes
         from ccproxy_supervisor.core.litellm import LiteLLMConfig
         from ccproxy_supervisor.core.plan import Plan, birth, own_key, secrets, too_short, worker_env
         from ccproxy_supervisor.core.settings import examine
@@ -182,10 +184,12 @@ class Home:
         faults += self.replaceable(*self._relied_on(settings, texts), *environment(python))
         if faults:
             raise ConfigError(dict.fromkeys(faults))
+        litellm = replace(litellm, models=with_modes(litellm.models, partial(cost_map, python)))
         born = birth(python, str(config), tuple(texts.values()), own | env, proxy.auth, litellm_version(python))
-        short = too_short(secret or {}, str(proxy.env_file))
         hidden = secrets(key, secret or {}, own | proxy.env)
-        return Plan(settings, litellm, born, hidden, (*litellm.warnings, *short))
+        short = too_short(secret or {}, str(proxy.env_file))
+        unknown = strangers(litellm.models, settings.models, self.shown(self.settings_file))
+        return Plan(settings, litellm, born, hidden, (*litellm.warnings, *short, *unknown))
 
     def _litellm(self, config: Path, env: Mapping[str, str] | None, auth: str, texts: dict[Path, str]) -> LiteLLMConfig:
         """Read LiteLLM's config and all it includes; their *texts* are collected."""

@@ -15,6 +15,17 @@ def litellm_version(python: str) -> str | None:
     return os.path.basename(max(found))[len("litellm-") : -len(".dist-info")] if found else None
 
 
+def cost_map(python: str) -> str:
+    """Read LiteLLM's list of models in the environment of *python*; empty when it cannot be."""
+    prefix = os.path.dirname(os.path.dirname(python))
+    name = "model_prices_and_context_window_backup.json"
+    found = glob(os.path.join(escape(prefix), "lib", "python*", "site-packages", "litellm", name))
+    try:
+        return Path(max(found)).read_text()
+    except (OSError, ValueError):  # no such file, or not text
+        return ""
+
+
 def interpreter_fault(python: Path) -> str | None:
     """Say why *python*, of a virtual environment, is not what that was made with; None when all is well. Starts nothing."""
     real, environment = os.path.realpath(python), python.parent.parent
