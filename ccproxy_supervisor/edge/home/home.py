@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ccproxy_supervisor.core.costmap import with_modes
 from ccproxy_supervisor.core.envfile import parse_env
 from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.edge.home.custody import environment, modules, weaknesses
@@ -156,7 +157,6 @@ class Home:
         *interpreter* stands in for the one that `proxy.python` names.
         """
         from ccproxy_supervisor.core.checks import strangers
-        from ccproxy_supervisor.core.costmap import with_modes
         from ccproxy_supervisor.core.litellm import LiteLLMConfig
         from ccproxy_supervisor.core.plan import Plan, birth, own_key, secrets, too_short, worker_env
         from ccproxy_supervisor.core.settings import examine
