@@ -3,16 +3,11 @@
 import pytest
 
 from ccproxy_supervisor.board import Board, Samples, Scene
-<<<<<<< HEAD
-from ccproxy_supervisor.core.litellm import LiteLLMConfig, Model
-from ccproxy_supervisor.core.model import ModelSeen, Reloaded
-=======
 from ccproxy_supervisor.core.checks import by_name
 from ccproxy_supervisor.core.deployment import Model
 from ccproxy_supervisor.core.health import Heard, ModelHealth
-from ccproxy_supervisor.core.model import OllamaStatus
+from ccproxy_supervisor.core.model import OllamaStatus, Reloaded
 from ccproxy_supervisor.core.settings import ModelSettings
->>>>>>> 6b21ed7 (models: how each is, kept in one place, and asked only where it costs nothing)
 from stage import plan_of
 
 pytestmark = pytest.mark.anyio
@@ -20,26 +15,6 @@ NOON = 1_795_435_200.0
 LLAMA, QWEN = Model("llama", "ollama/llama2", "llama2"), Model("llama", "ollama/qwen", "qwen")
 
 
-<<<<<<< HEAD
-async def test_a_model_whose_failure_no_longer_counts_is_not_asked_and_no_reason():
-    scene = Scene(replace(plan_of(), litellm=LiteLLMConfig((LLAMA,))), [])
-    board = Board("/home", lambda: scene, Samples(lambda _: None, lambda: 0.0), str, dict, lambda: 1_795_435_200.0)
-    board(ModelSeen("llama", healthy=False, detail="runner died"))
-    assert "model llama fails: runner died" in board.document()["reasons"]
-    board(ModelSeen("llama", healthy=None, detail="no longer loaded"))
-    told = board.document()
-    assert not any("llama" in reason for reason in told["reasons"])
-    (model,) = told["models"]
-    assert (model["healthy"], model["detail"]) == (None, "no longer loaded")
-    assert model["checked"] == "2026-11-23T12:00:00Z"
-
-
-async def test_the_reload_that_is_shown_is_the_one_ordered_last():
-    board = Board("/home", lambda: Scene(plan_of(), []), Samples(lambda _: None, lambda: 0.0), str, dict, lambda: 0.0)
-    for order, result in ((1, "rolled"), (3, "refused"), (2, "rolled")):
-        board(Reloaded(result, "", "SIGHUP", order=order))
-    assert board.document()["reload"]["result"] == "refused"
-=======
 @pytest.fixture
 def health():
     kept = ModelHealth()
@@ -81,4 +56,10 @@ async def test_two_deployments_under_one_name_are_one_row_that_counts_them(healt
 async def test_ollama_is_shown_as_its_watch_knows_it_now(health):
     assert board(health).document()["ollama"] is None
     assert board(health, OllamaStatus(up=True, version="1")).document()["ollama"]["version"] == "1"
->>>>>>> 6b21ed7 (models: how each is, kept in one place, and asked only where it costs nothing)
+
+
+async def test_the_reload_that_is_shown_is_the_one_ordered_last(health):
+    told = board(health)
+    for order, result in ((1, "rolled"), (3, "refused"), (2, "rolled")):
+        told(Reloaded(result, "", "SIGHUP", order=order))
+    assert told.document()["reload"]["result"] == "refused"
