@@ -18,8 +18,9 @@ from typing import Any
 import yaml
 
 from benchmarks.number import Number, median
-from daemon import Daemon, free_ports
+from daemon import Daemon
 from load import Load, Outcome, question
+from ports import free_ports
 from real import interpreter, real, shipped
 
 BUSY = {"rate": 20.0, "streams": 4}

@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import psutil
 
 from ccproxy_supervisor.cli.common import NotRunning, ask
 from ccproxy_supervisor.edge.home import Home
+from ports import free_ports
 
 ROOT = Path(__file__).parents[1]
 STUB = ROOT / "tests" / "stub"
@@ -30,14 +30,6 @@ model_list:
     litellm_params: {model: openai/echo, api_key: none, mock_response: "hello from echo, word by word, slowly"}
 litellm_settings: {disable_hf_tokenizer_download: true}
 """
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
 
 
 def gone(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""All checks, one after the other whatever happens, and one verdict: `make test` and `make lint`."""
+"""All checks, two lanes at once, each to its end whatever happens, and one verdict: `make test` and `make lint`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".cache" / "reports"
 LINT = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("mypy", "--platform", "darwin"))
+#: More processes than the smallest machine has cores: most tests wait. `tests/e2e/conftest.py` says what may not overlap.
+TOGETHER = ("-n", "4", "--dist", "worksteal")
+REAL = ("-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", "tests/e2e")
+SAYING = threading.Lock()
 
 
 @dataclass
@@ -27,14 +33,20 @@ class Stage:
     counts: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> None:
-        print(f"\n== {self.name}: {' '.join(self.command[1:])}", flush=True)
+        """Run it, then say all it said: what runs beside it speaks before or after."""
         if self.report:
             self.report.unlink(missing_ok=True)
         began = time.monotonic()
-        done = subprocess.run(self.command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            self.command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )  # fmt: skip
         self.seconds = time.monotonic() - began
         self.ok = done.returncode == 0
         self.counts = counted(self.report) if self.report else Counter()
+        with SAYING:
+            print(f"\n== {self.name}: {' '.join(self.command[1:])}", flush=True)
+            sys.stdout.buffer.write(done.stdout)
+            print(self.line(), flush=True)
 
     def line(self) -> str:
         tests = ", ".join(f"{number} {what}" for what, number in self.counts.items() if number)
@@ -61,7 +73,14 @@ def lint(version: str) -> list[Stage]:
 def tests(name: str, version: str, *arguments: str) -> Stage:
     report = REPORTS / f"{name}.xml"
     python = ROOT / f".venv-{version}" / "bin" / "python"
-    return Stage(name, [str(python), "-m", "pytest", "-q", f"--junit-xml={report}", *arguments], report)
+    return Stage(
+        name, [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", *arguments], report
+    )
+
+
+def in_turn(stages: list[Stage]) -> None:
+    for stage in stages:
+        stage.run()
 
 
 def main() -> int:
@@ -72,12 +91,13 @@ def main() -> int:
     REPORTS.mkdir(parents=True, exist_ok=True)
     os.environ.pop("PYTHONPATH", None)
     first = options.versions[0]
-    stages = lint(first)
+    lanes = [lint(first)]
     if not options.lint:
-        stages += [tests(f"tests-{version}", version) for version in options.versions]
-        stages.append(tests("real-programs", first, "tests/e2e"))
-    for stage in stages:
-        stage.run()
+        lanes[0] += [tests(f"tests-{version}", version, *TOGETHER) for version in options.versions]
+        lanes.append([tests("real-programs", first, *REAL)])
+    with ThreadPoolExecutor(len(lanes)) as both:
+        list(both.map(in_turn, lanes))
+    stages = [stage for lane in lanes for stage in lane]
     print("\n== summary")
     for stage in stages:
         print(stage.line())

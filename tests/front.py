@@ -22,7 +22,8 @@ import yaml
 from click.testing import CliRunner
 
 from ccproxy_supervisor.cli.gateway import token, traefik
-from daemon import ROOT, Daemon, free_ports
+from daemon import ROOT, Daemon
+from ports import free_ports
 
 STATIC = ROOT / "config" / "traefik" / "traefik.yaml"
 

@@ -40,7 +40,7 @@ def shipped(*models: dict[str, Any], **changes: Any) -> str:
 def real(litellm: str | None = None, **settings: dict[str, Any]) -> Daemon:
     """A daemon, not started yet. Patient, for LiteLLM starts in ten seconds on a busy machine."""
     daemon = Daemon(interpreter(), litellm or shipped(), health={"interval": "2s", "timeout": "5s"})
-    daemon.change(proxy={"hold": "60s", "drain_timeout": "30s"}, logs={"rotate": "never"}, models={"interval": "off"})
+    daemon.change(proxy={"hold": "300s", "drain_timeout": "30s"}, logs={"rotate": "never"}, models={"interval": "off"})
     daemon.change(**settings)
     daemon.write("echo.py", (ROOT / "config" / "echo.py").read_text())
     daemon.write("actor.py", ACTOR.read_text())

@@ -21,7 +21,9 @@ class Terminal:
         self.resize(columns, rows)
         names = {"TERM": "xterm-256color", "TZ": "UTC"}
         clean = {
-            name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
         }
         self._process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=clean | names | env)
         os.close(theirs)

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from ccproxy_supervisor.cli.gateway import token
-from daemon import Daemon, free_ports
+from daemon import Daemon
 from front import Clients, Front, until
+from ports import free_ports
 
 pytestmark = pytest.mark.real
 ASK = {"model": "echo", "max_tokens": 5, "messages": []}

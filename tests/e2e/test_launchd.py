@@ -169,6 +169,7 @@ def test_what_the_supervisor_says_before_it_can_log_is_kept_and_bounded(service)
     assert last_words.stat().st_size <= 1 << 16
 
 
+@pytest.mark.xdist_group("litellm-2")
 @pytest.mark.skipif(not LITELLM.exists(), reason="no LiteLLM; run: make litellm")
 def test_with_the_real_litellm_and_launchd_s_socket_a_killed_supervisor_costs_no_answer(tmp_path):
     service = Service(tmp_path, str(LITELLM))

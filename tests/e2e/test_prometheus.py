@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from ccproxy_supervisor.cli.gateway import traefik
-from daemon import Daemon, free_ports
+from daemon import Daemon
 from front import Front, program, until
+from ports import free_ports
 from watched import FOREIGN, PROMETHEUS, RULES, queries
 
 pytestmark = [

@@ -78,6 +78,7 @@ def pinned(litellm):
         yield daemon
 
 
+@pytest.mark.xdist_group("litellm-1")
 def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(pinned):
     daemon = pinned.start(seconds=120)
     with Load(daemon.port, streams=4) as upgrading:

@@ -14,7 +14,8 @@ import pytest
 
 from ccproxy_supervisor.cli.common import NotRunning
 from ccproxy_supervisor.edge.incidents import read
-from daemon import Daemon, free_ports, gone, wait_until_gone
+from daemon import Daemon, gone, wait_until_gone
+from ports import free_ports
 
 QUICK = {"interval": "200ms", "timeout": "3s"}
 
