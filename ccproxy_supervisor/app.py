@@ -10,14 +10,14 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 
 import anyio
 import psutil
-from anyio.abc import TaskGroup
 
 from ccproxy_supervisor import __version__
 from ccproxy_supervisor.asking import REPORT, Asking
@@ -25,6 +25,7 @@ from ccproxy_supervisor.board import Board, Samples, Scene
 from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.incident import crashed, killed, stuck
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Event
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
@@ -39,13 +40,14 @@ from ccproxy_supervisor.edge.holding import Holding
 from ccproxy_supervisor.edge.home import Home
 from ccproxy_supervisor.edge.incidents import Incidents
 from ccproxy_supervisor.edge.journal import Writer
+from ccproxy_supervisor.edge.keeper import Keeper, Restore, restore_folder
 from ccproxy_supervisor.edge.launcher import Launcher
 from ccproxy_supervisor.edge.listener import holder
 from ccproxy_supervisor.edge.logs import LogSink
 from ccproxy_supervisor.edge.metrics import Metrics
 from ccproxy_supervisor.edge.models import ModelWatch
 from ccproxy_supervisor.edge.ollama import OllamaWatch
-from ccproxy_supervisor.edge.ownership import HomeTaken, owning
+from ccproxy_supervisor.edge.ownership import HomeTaken, Ownership, owning
 from ccproxy_supervisor.edge.page import page
 from ccproxy_supervisor.edge.room import Room
 from ccproxy_supervisor.edge.state import Saved, StateFile
@@ -53,6 +55,7 @@ from ccproxy_supervisor.edge.terminal import Terminal
 from ccproxy_supervisor.edge.upgrades import Upgrades
 from ccproxy_supervisor.edge.wake import Wake
 from ccproxy_supervisor.handover import Handover
+from ccproxy_supervisor.lasting import lasting
 from ccproxy_supervisor.orders import Orders
 from ccproxy_supervisor.pool import Pool
 from ccproxy_supervisor.ports import Ports
@@ -71,9 +74,9 @@ def run(home: Home, *, verbose: bool = False) -> int:
         plan = home.read_plan(os.environ)
         if faults := home.prepare(plan.settings):
             raise ConfigError(faults)
-        with owning(home.run, plan.settings.admin.socket):
+        with owning(home.run, plan.settings.admin.socket) as owned:
             os.chdir(home.folder)
-            anyio.run(_run, home, plan, verbose)
+            anyio.run(_run, home, plan, owned, verbose)
     except ConfigError as error:
         print(f"cannot run: the configuration is unusable\n{error}", file=sys.stderr)
         return UNUSABLE
@@ -83,21 +86,21 @@ def run(home: Home, *, verbose: bool = False) -> int:
     return STOPPED
 
 
-async def _run(home: Home, plan: Plan, verbose: bool) -> None:
-    await Daemon(home, plan, verbose=verbose).run()
+async def _run(home: Home, plan: Plan, owned: Ownership, verbose: bool) -> None:
+    await Daemon(home, plan, owned, verbose=verbose).run()
 
 
 class Daemon:
     """Every part, and who hears whom."""
 
-    def __init__(self, home: Home, plan: Plan, *, verbose: bool) -> None:
+    def __init__(self, home: Home, plan: Plan, owned: Ownership, *, verbose: bool) -> None:
         settings, models = plan.settings, plan.litellm.models
-        self.home, self.plan = home, plan
-        self.supervisor: Supervisor | None = None
-        self.waiting = anyio.CancelScope()
-        self.loop = asyncio.get_running_loop()
+        self.home, self.plan, self.owned = home, plan, owned
         self.door = Door()
         self.tell = self.door.tell
+        self.supervisor: Supervisor | None = None
+        self.waiting = anyio.CancelScope()
+        self.loop, self.context = asyncio.get_running_loop(), copy_context()  # a thread's would not know the loop
         self.samples = Samples(process.usage, time.time)
         self.logs = LogSink(home.path(settings.logs.directory), settings.logs, self.tell_from_thread)
         self.logs.hide(plan.secrets)
@@ -123,7 +126,7 @@ class Daemon:
         self.holding = Holding()
         self.wake = Wake(self.tell, every=watchdog.TICK)
         self.watchdog = watchdog.Watchdog(home.run / "stuck-stack.txt")
-        self.asking = Asking(home, lambda: self.plan, fetch)
+        self.asking = Asking(self.visit, lambda: self.plan, fetch)
         self.ollama = OllamaWatch(fetch, self.tell, settings.ollama, models, self.wake.grace)
         ask = self.wake.sparing(self.ask_serving)
         self.models = ModelWatch(
@@ -134,6 +137,7 @@ class Daemon:
         self.gauges.adopt(*_labels(plan))
         room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
         self.metrics = Metrics([self.gauges, ProcessGauges(), room, self.upgrades])
+        self.keeper = Keeper(self.tell, self._kept)
         self.door.listeners += [self.writer, self.metrics, self.incidents, self.board, self.handover]
 
     async def run(self) -> None:
@@ -142,17 +146,14 @@ class Daemon:
         if stack := self.watchdog.start():
             self.incidents.record(stuck(time.time(), stack.splitlines()))
         elif not saved.closed:
-            self.incidents.record(killed(time.time(), saved.day.seen, psutil.boot_time()))
+            self.incidents.record(killed(time.time(), saved.day.seen, known(psutil.boot_time, 0.0)))
         self.board.resume(saved.day)
         self.takeover.find(saved.workers)
         self.launcher.forget_others(worker.pid for worker in saved.workers)
         try:
             async with anyio.create_task_group() as tasks:
-                parts = (self.ollama, self.models, self.takeover, self.handover, self.orders)
-                for part in parts:
-                    tasks.start_soon(part.run)
-                tasks.start_soon(watchdog.pulse, watchdog.TICK, self._beat, self.metrics.observe_lag)
-                self._open_admin(tasks)
+                for name, part in self._parts():
+                    tasks.start_soon(lasting, name, part, self.tell)
                 with self.waiting:
                     public = await self.takeover.public_socket()
                     await self._supervise(public, saved)
@@ -162,20 +163,34 @@ class Daemon:
             self.incidents.record(crashed(time.time(), words.decode(errors="replace").splitlines()))
             raise
         finally:
-            self.watchdog.close()
-            self.handover.close()
-            self.incidents.close()
-            self.logs.close()
-            if self.terminal:
-                self.terminal.close()
+            with ExitStack() as closing:  # each, whatever becomes of the others; the last one first
+                if self.terminal:
+                    closing.callback(self.terminal.close)
+                for each in (self.logs, self.incidents, self.handover, self.watchdog):
+                    closing.callback(each.close)
 
-    def _open_admin(self, tasks: TaskGroup) -> None:
+    def _parts(self) -> Iterator[tuple[str, Callable[[], Awaitable[object]]]]:
+        """What runs beside the heart, by name."""
         settings, board = self.plan.settings.admin, self.board
         allowed = lambda: self.plan.settings.admin.allowed_hosts  # noqa: E731 - read anew after each reload
         pages = admin_app(board.health, board.document, self.metrics.render, allowed, page())
-        tasks.start_soon(serve_tcp, pages, settings.host, settings.port, self.tell, holder)
         control = control_app(board.health, board.document, self.orders.take)
-        tasks.start_soon(serve_unix, control, str(self.home.path(settings.socket)), self.tell)
+        yield "pulse", partial(watchdog.pulse, watchdog.TICK, self._beat, self.metrics.observe_lag)
+        yield "admin", partial(serve_tcp, pages, settings.host, settings.port, self.tell, holder)
+        yield "control", partial(serve_unix, control, str(self.home.path(settings.socket)), self.tell)
+        for part in (self.orders, self.keeper, self.handover, self.takeover, self.ollama, self.models):
+            yield type(part).__name__.lower(), part.run
+
+    def _kept(self) -> Iterator[tuple[str, Restore]]:
+        """What is put back when somebody removes it."""
+        sockets = self.home.path(self.plan.settings.admin.socket).parent
+        yield "run", partial(restore_folder, self.home.run, private=True)
+        yield "run/supervisor.lock", self.owned.restore
+        yield "the folder of admin.socket", partial(restore_folder, sockets)
+        yield "run/state.json", self.state.restore
+        yield "run/incidents", self.incidents.restore
+        yield "run/stuck-stack.txt", self.watchdog.restore
+        yield "logs", self.logs.restore
 
     async def _supervise(self, public: socket.socket, saved: Saved) -> None:
         home, handover = self.home, self.handover
@@ -201,13 +216,13 @@ class Daemon:
     @asynccontextmanager
     async def _answer(self, public: socket.socket) -> AsyncIterator[None]:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.holding.run, public)
+            tasks.start_soon(lasting, "holding", partial(self.holding.run, public), self.tell)
             yield
             tasks.cancel_scope.cancel()
 
     def tell_from_thread(self, event: Event) -> None:
         with suppress(RuntimeError):  # the loop is closed: the last log lines have nowhere to go
-            self.loop.call_soon_threadsafe(self.tell, event)
+            self.loop.call_soon_threadsafe(self.tell, event, context=self.context)
 
     def show(self, line: bytes) -> None:
         if self.terminal:
@@ -236,6 +251,7 @@ class Daemon:
         return plan
 
     def adopt(self, plan: Plan) -> None:
+        """Tell the edges of a plan in force; one that cannot take it up is told of, and keeps nobody from it."""
         settings, models = plan.settings, plan.litellm.models
         self.plan = plan
         each(
@@ -248,6 +264,11 @@ class Daemon:
                 lambda: self.gauges.adopt(*_labels(plan)),
             ]
         )
+
+    def visit(self, number: int) -> socket.socket:
+        """Connect to worker *number*; raises OSError."""
+        workers = self.pool.workers if self.pool else []
+        return process.visit(next((worker.child for worker in workers if worker.number == number), None))
 
     async def ask_serving(self, path: str, timeout: float) -> Answer | Failure | None:
         """Ask a serving worker for *path*; None while there is none. An upstream's error may repeat a key."""

@@ -1,15 +1,16 @@
-"""Puts questions to workers on their private sockets."""
+"""Puts questions to workers at their private doors."""
 
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from ccproxy_supervisor.core.answer import Answer, Failure, Fetch, verdict
 from ccproxy_supervisor.core.model import Verdict
 from ccproxy_supervisor.core.plan import Plan
-from ccproxy_supervisor.edge.home import Home
 from ccproxy_supervisor.worker import Worker
 
 PROBE = 1 << 16  # bytes of a probe's answer
@@ -17,10 +18,10 @@ REPORT = 1 << 20  # bytes of a report on a model
 
 
 class Asking:
-    """*plan* is the one in force: its key is sent along."""
+    """*visit* connects to a worker by number, or raises OSError; *plan* is the one in force: its key is sent along."""
 
-    def __init__(self, home: Home, plan: Callable[[], Plan], fetch: Fetch) -> None:
-        self._home, self._plan, self._fetch = home, plan, fetch
+    def __init__(self, visit: Callable[[int], socket.socket], plan: Callable[[], Plan], fetch: Fetch) -> None:
+        self._visit, self._plan, self._fetch = visit, plan, fetch
 
     def probe(self, path: str) -> Callable[[int, float], Awaitable[Verdict]]:
         """Return a probe of *path* for the heart: of a worker by number, within so many seconds."""
@@ -33,9 +34,9 @@ class Asking:
     async def ask(self, number: int, path: str, timeout: float, *, limit: int = PROBE, **more: Any) -> Answer | Failure:
         key = self._plan().birth.key
         headers = (("Authorization", f"Bearer {key}"),) if key else ()
-        unix = str(self._home.socket(number))
+        over = partial(self._visit, number)
         return await self._fetch(
-            f"http://localhost{path}", unix=unix, timeout=timeout, limit=limit, headers=headers, **more
+            f"http://localhost{path}", over=over, timeout=timeout, limit=limit, headers=headers, **more
         )
 
     async def complete(self, model: str, worker: Worker) -> str | None:

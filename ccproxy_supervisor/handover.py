@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -11,6 +10,7 @@ import psutil
 from anyio import to_thread
 
 from ccproxy_supervisor.core.history import Day
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Event, Transition
 from ccproxy_supervisor.edge.state import Recorded, Saved, StateFile
 from ccproxy_supervisor.edge.state import Slot as SavedSlot
@@ -35,9 +35,8 @@ class Handover:
             self._changed.set()
 
     def enrol(self, number: int, process: psutil.Process | None, socket: str) -> None:
-        if process is not None:
-            with suppress(psutil.Error):
-                self._workers[number] = Recorded(process.pid, process.create_time(), socket)
+        if process is not None and (started := known(process.create_time, None)) is not None:
+            self._workers[number] = Recorded(process.pid, started, socket)
         self._changed.set()
 
     def leave(self, number: int) -> None:

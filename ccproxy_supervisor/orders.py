@@ -15,6 +15,7 @@ from ccproxy_supervisor.core.changes import changes
 from ccproxy_supervisor.core.faults import ConfigError, told
 from ccproxy_supervisor.core.model import Cause, Journal, Reloaded
 from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.lasting import failed
 from ccproxy_supervisor.supervisor import Supervisor
 
 CONTROL = "control socket"
@@ -117,18 +118,25 @@ class Orders:
             self._place.give_up()
 
     async def run(self) -> None:
-        """Heed them for ever, each at once: a reload may take minutes."""
+        """Heed signals for ever, each at once: a reload may take minutes."""
         signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
         with anyio.open_signal_receiver(*signals) as heard:
             async with anyio.create_task_group() as tasks:
                 async for number in heard:
-                    match number:
-                        case signal.SIGHUP:
-                            tasks.start_soon(self.reload, "SIGHUP")
-                        case signal.SIGUSR1:
-                            self._rotate()
-                        case _:
-                            self.stop(signal.Signals(number).name)
+                    tasks.start_soon(self._heed, number)
+
+    async def _heed(self, number: signal.Signals) -> None:
+        """One that fails must not leave the next signals unheard: unheard, they end the process."""
+        try:
+            match number:
+                case signal.SIGHUP:
+                    await self.reload("SIGHUP")
+                case signal.SIGUSR1:
+                    self._rotate()
+                case _:
+                    self.stop(number.name)
+        except Exception as error:
+            self._journal(failed("orders", error))
 
     def _told(self, report: Reloaded) -> dict[str, Any]:
         told = {"result": report.result, "detail": report.detail, "changes": list(report.changes)}

@@ -168,7 +168,7 @@ class Worker:
             if self.cause is not None:
                 return  # asked to leave meanwhile: it owes no answer
             self._note("liveness", verdict)
-            if verdict and (verdict.ok or not self._ports.grace()):
+            if verdict and (verdict.ok or (verdict.blames and not self._ports.grace())):
                 self.streak = self.streak.after(verdict.ok)
             if self.streak.bad >= health.failures:
                 await self._end(child, Cause.UNRESPONSIVE)

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -15,10 +16,11 @@ import click
 
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.edge.home import Home, locate
-from ccproxy_supervisor.edge.ownership import control_of
+from ccproxy_supervisor.edge.ownership import control_of, owned, owner
 from ccproxy_supervisor.edge.person import become, owner_of
 
 NOT_RUNNING = 3
+RESTORED = 5.0  # seconds in which a daemon that works makes anew what somebody removes of its run folder
 ROLL = 3600.0  # seconds; a roll over many slots with long drains takes its time, and is seen to take it
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -45,7 +47,11 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 
 class NotRunning(Exception):  # noqa: N818 - a fact, not an error
-    """No daemon answers on the control socket."""
+    """No daemon owns the home, and none answers on its control socket."""
+
+
+class Unreachable(click.ClickException):
+    """A daemon owns the home, but its control socket is not there."""
 
 
 class Connection(http.client.HTTPConnection):
@@ -82,13 +88,24 @@ def ask(
     home: Home, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 10.0
 ) -> dict[str, Any]:
     """Ask the daemon of *home*; raises `NotRunning`, and `click.ClickException` with its own words for a refusal."""
+    deadline = time.monotonic() + (RESTORED if method == "POST" else 0.0)
+    while True:
+        try:
+            return _ask(home, method, path, body, timeout)
+        except Unreachable:  # an order waits for it: the daemon restores it, or is just starting
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(0.2)
+
+
+def _ask(home: Home, method: str, path: str, body: dict[str, Any] | None, timeout: float) -> dict[str, Any]:
     connection = Connection(control_socket(home), timeout)
     try:
         connection.request(method, path, json.dumps(body or {}), {"Content-Type": "application/json"})
         response = connection.getresponse()
         answer: dict[str, Any] = json.loads(response.read())
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NotRunning from None
+        raise _silent(home) from None
     except PermissionError:
         raise click.ClickException(f"cannot talk to the daemon of {home.folder}: it belongs to another user") from None
     except (ConnectionError, http.client.IncompleteRead, ValueError):  # all its own answers are JSON
@@ -100,6 +117,17 @@ def ask(
     if response.status >= 400 and "error" in answer:
         raise click.ClickException(str(answer["error"]))
     return answer
+
+
+def _silent(home: Home) -> Exception:
+    """Say why nobody answers on the control socket."""
+    if not owned(home.run):
+        return NotRunning()
+    pid = owner(home.run)
+    who = f"running (pid {pid})" if pid else "running"
+    return Unreachable(
+        f"{who}, but its control socket {control_socket(home)} is gone; it restores it within {RESTORED:g} s"
+    )
 
 
 def order(

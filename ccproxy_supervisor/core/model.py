@@ -82,9 +82,15 @@ class Verdict:
     reason: str = ""
     detail: str = ""
 
+    @property
+    def blames(self) -> bool:
+        """Whether it speaks against whom was asked."""
+        return not self.ok and self.reason != UNASKED
 
+
+UNASKED = "unasked"  # the question could not be put, for want of something of our own
 PROBES = ("liveness", "readiness", "models", "ollama")
-PROBE_REASONS = ("timeout", "refused", "status", "garbage", "too_large")
+PROBE_REASONS = ("timeout", "refused", "status", "garbage", "too_large", UNASKED)
 RELOAD_RESULTS = ("applied", "rolled", "unchanged", "refused", "failed")
 SUPERSEDED = "superseded by a newer order"  # why a reload "failed" whose files that order has read anew
 LOGS = ("supervisor", "litellm", "stdout", "stderr")

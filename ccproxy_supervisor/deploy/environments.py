@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.edge.home import interpreter_fault
 
 STAMP = "ccproxy.lock"
@@ -164,9 +165,11 @@ def in_use(environment: Environment, named: Collection[str] = ()) -> bool:
 def _running() -> Iterator[str]:
     """Every interpreter that runs, as it was started. A framework Python on macOS puts its own path in place of the
     first word, and keeps the one that was meant in its environment."""
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        yield from (process.info["cmdline"] or ())[:1]
-        yield (process.info["environ"] or {}).get("__PYVENV_LAUNCHER__", "")
+    for process in psutil.process_iter():
+        words: list[str] = known(process.cmdline, [])
+        environ: dict[str, str] = known(process.environ, {})
+        yield from words[:1]
+        yield environ.get("__PYVENV_LAUNCHER__", "")
 
 
 def _target(link: Path) -> str | None:

@@ -23,8 +23,8 @@ from ccproxy_supervisor.core.model import Journal, Note
 PATIENCE = 5.0  # seconds a client gets for a request's head, and for taking the answer
 KEEP_ALIVE = 5  # seconds between two requests
 HEAD = 16 << 10  # bytes of a request's head
-CONCURRENT = 32  # connections; more are answered 503
-CONNECTIONS = 64  # more are closed at once, or the daemon would run out of descriptors
+CONNECTIONS = 64  # for one more, the oldest that has nothing asked is dropped: the daemon has few descriptors
+LOOK = 2.0  # seconds between two looks at whether the socket is still there
 FIRST_RETRY, LONGEST_RETRY = 1.0, 5.0  # seconds
 
 Holder = Callable[[str, int], str | None]
@@ -35,18 +35,24 @@ class Bounded(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.made = self.loop.time()
         self._timer = self.loop.call_later(PATIENCE, self._look, None)
         if len(self.connections) > CONNECTIONS:
-            transport.abort()
+            others = (each for each in self.connections if isinstance(each, Bounded) and not each.working)
+            min(others, key=lambda each: each.made).transport.abort()  # this one at least
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
         super().connection_lost(exc)
 
+    @property
+    def working(self) -> bool:
+        """Whether a request is being answered, to somebody who takes the answer."""
+        return self.cycle is not None and not self.cycle.response_complete and not self.flow.write_paused
+
     def _look(self, last: object) -> None:
-        """Keep it only if a request is being answered, or came since the *last* one seen."""
-        working = self.cycle is not None and not self.cycle.response_complete
-        if self.transport.is_closing() or (self.cycle is last and not working):
+        """Keep it only if it is working, or a request came since the *last* one seen."""
+        if self.transport.is_closing() or (self.cycle is last and not self.working):
             self.transport.abort()
         else:
             self._timer = self.loop.call_later(PATIENCE, self._look, self.cycle)
@@ -71,7 +77,6 @@ class Quiet(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 workers=1,
-                limit_concurrency=CONCURRENT,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=2,
                 h11_max_incomplete_event_size=HEAD,
@@ -87,6 +92,13 @@ class Quiet(uvicorn.Server):
     async def main_loop(self) -> None:
         """Wait; uvicorn's own loop wakes up ten times a second."""
         await anyio.sleep_forever()
+
+    async def move_to(self, sock: socket.socket) -> None:
+        """Accept on *sock* from now on; what was accepted before is not disturbed."""
+        old = self.servers
+        await self.startup([sock])
+        for server in old:
+            server.close()
 
     async def run_on(self, sock: socket.socket) -> None:
         """Serve until cancelled, then let what is being answered finish."""
@@ -113,20 +125,29 @@ async def serve_tcp(app: ASGIApp, host: str, port: int, journal: Journal, holder
 
 
 async def serve_unix(app: ASGIApp, path: str, journal: Journal) -> None:
-    """Serve *app* until cancelled on a socket that only its owner can open, and remove it."""
+    """Serve *app* until cancelled on a socket that only its owner can open, and remove it. One that somebody else removes
+    is made anew within `LOOK` seconds; what is being answered goes on."""
 
     def complain(error: OSError) -> Note:
         error_text = f"cannot listen on {path}: {error.strerror or error}; trying again"
         return Note("control.refused", "error", {"error": error_text, "setting": "admin.socket"})
 
-    sock = await _open(lambda: _open_unix(path), complain, journal)
-    mine = os.lstat(path).st_ino
+    door = UnixDoor(path)
+    server, sock = Quiet(_telling(app, journal)), await _open(door.open, complain, journal)
+
+    async def keep_reachable() -> None:
+        while True:
+            await anyio.sleep(LOOK)
+            if not await anyio.to_thread.run_sync(door.there, abandon_on_cancel=True):
+                await server.move_to(await _open(door.open, complain, journal))
+                journal(Note("control.restored", "warning", {"path": path}))
+
     try:
-        await Quiet(_telling(app, journal)).run_on(sock)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(keep_reachable)
+            await server.run_on(sock)
     finally:
-        with contextlib.suppress(OSError):
-            if os.lstat(path).st_ino == mine:
-                os.unlink(path)
+        door.remove()
 
 
 def _telling(app: ASGIApp, journal: Journal) -> ASGIApp:
@@ -173,19 +194,43 @@ def _open_tcp(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _open_unix(path: str) -> socket.socket:
-    _remove_stale(path)
-    sock = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)  # never, not even for an instant, anybody else's to open
-    try:
-        sock.bind(path)
-        sock.listen()
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        os.umask(before)
-    return sock
+class UnixDoor:
+    """A socket at *path*, and whether it still is ours."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._mine: tuple[int, ...] = ()
+
+    def open(self) -> socket.socket:
+        """Bind and listen; raises OSError."""
+        _remove_stale(self._path)
+        sock = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)  # never, not even for an instant, anybody else's to open
+        try:
+            sock.bind(self._path)
+            sock.listen()
+            self._mine = self._identity()
+        except OSError:
+            sock.close()
+            raise
+        finally:
+            os.umask(before)
+        return sock
+
+    def there(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self._identity() == self._mine
+        return False
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.there():
+                os.unlink(self._path)
+
+    def _identity(self) -> tuple[int, ...]:
+        """The number alone is given to the next file."""
+        found = os.lstat(self._path)
+        return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
 def _remove_stale(path: str) -> None:

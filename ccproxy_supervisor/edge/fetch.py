@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 import anyio
 import h11
-from anyio.abc import SocketStream
+from anyio.abc import SocketStream, UNIXSocketStream
 from anyio.streams.tls import TLSStream
 
 from ccproxy_supervisor.core.answer import Answer, Failure
+from ccproxy_supervisor.core.model import UNASKED
 
 HEADS = 1 << 16  # bytes an answer may take beside its body: status lines, headers, chunk sizes
+ASIDE = 8 << 10  # what a 100 Continue counts for among those bytes: an endless row of them must end soon
+PIECES = 5000  # parts an answer may come in: taking one apart costs more than its bytes
+OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # what we lack, and not the other side
 PORTS = {"http": 80, "https": 443}
 
 Headers = Iterable[tuple[str, str]]
@@ -34,13 +39,15 @@ async def fetch(
     url: str,
     *,
     unix: str | None = None,
+    over: Callable[[], socket.socket] | None = None,
     method: str = "GET",
     headers: Headers = (),
     body: bytes = b"",
     timeout: float,
     limit: int = 1 << 20,
 ) -> Answer | Failure:
-    """Ask once, on a connection of its own, through the socket at *unix* if given; raise nothing but cancellation.
+    """Ask once, on a connection of its own, through the socket at *unix* or what *over* connects, if given; raise nothing
+    but cancellation.
 
     *timeout* bounds everything from name lookup to the last byte, *limit* the bytes of the body.
     """
@@ -49,13 +56,15 @@ async def fetch(
         try:
             address = _address(url)
             request = _request(address, method, headers, body)
-            async with await _connect(address, unix) as stream:
+            async with await _connect(address, unix, over) as stream:
                 status, data = await _exchange(stream, request, body, limit)
                 return Answer(status, data, anyio.current_time() - begun)
         except _NoAnswerError as fault:
             outcome = fault
         except (OSError, anyio.ClosedResourceError) as error:
             outcome = _NoAnswerError("garbage", f"connection lost: {error}")
+        except Exception as error:  # no memory, no thread to look up a name: nothing that the other side could help
+            outcome = _NoAnswerError(UNASKED, f"cannot ask: {error!r}"[:200])
     return Failure(outcome.reason, outcome.detail, anyio.current_time() - begun)
 
 
@@ -81,8 +90,12 @@ def _request(address: SplitResult, method: str, headers: Headers, body: bytes) -
         ) from None
 
 
-async def _connect(address: SplitResult, unix: str | None) -> SocketStream | TLSStream:
+async def _connect(
+    address: SplitResult, unix: str | None, over: Callable[[], socket.socket] | None
+) -> SocketStream | TLSStream:
     try:
+        if over is not None:
+            return await UNIXSocketStream.from_socket(over())
         if unix is not None:
             return await anyio.connect_unix(unix)
         host, port = str(address.hostname), address.port or PORTS[address.scheme]
@@ -90,16 +103,22 @@ async def _connect(address: SplitResult, unix: str | None) -> SocketStream | TLS
             return await anyio.connect_tcp(host, port, tls=True, tls_standard_compatible=False)
         return await anyio.connect_tcp(host, port)
     except OSError as error:
-        raise _NoAnswerError("refused", f"cannot connect: {_reason(error)}") from None
+        cause = _cause(error)
+        reason = UNASKED if isinstance(cause, OSError) and cause.errno in OWN else "refused"
+        raise _NoAnswerError(reason, f"cannot connect: {_words(cause)}") from None
     except UnicodeError:
         raise _NoAnswerError("refused", "cannot connect: no such host name") from None
 
 
-def _reason(error: OSError) -> str:
-    """Return the system's words; the libraries hide them behind their own, in a group when there were several addresses."""
+def _cause(error: OSError) -> BaseException:
+    """Return what the libraries hide behind words of their own, in a group when there were several addresses."""
     cause: BaseException = error
     while cause.__cause__ or isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cause.__cause__ or cause
+    return cause
+
+
+def _words(cause: BaseException) -> str:
     if not isinstance(cause, OSError) or isinstance(cause, (socket.gaierror, ssl.SSLError)):
         return str(cause)
     return os.strerror(cause.errno) if cause.errno else str(cause)
@@ -113,12 +132,14 @@ async def _exchange(
     with suppress(anyio.BrokenResourceError):  # the answer may be there though the request was not read whole
         await stream.send(b"".join(part for part in sent if part))
     status, data, room = 0, bytearray(), limit + HEADS
-    while True:
+    for _ in range(PIECES):
         match event := _next(connection):
             case h11.NEED_DATA:
                 received = await _receive(stream)
                 room -= len(received)
                 connection.receive_data(received)
+            case h11.InformationalResponse():
+                room -= ASIDE
             case h11.Response():
                 status = event.status_code
             case h11.Data():
@@ -129,6 +150,7 @@ async def _exchange(
                 raise _NoAnswerError("garbage", "connection closed before the answer was complete")
         if len(data) > limit or room < 0:
             raise _NoAnswerError("too_large", f"answered more than {limit} bytes")
+    raise _NoAnswerError("too_large", f"answered in more than {PIECES} pieces")
 
 
 def _next(connection: h11.Connection) -> h11.Event | type[h11.NEED_DATA | h11.PAUSED]:

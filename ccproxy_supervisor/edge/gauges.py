@@ -7,12 +7,13 @@ import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import psutil
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from ccproxy_supervisor.core.health import ModelView
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import LOGS, OllamaStatus, State, Status, Usage
 from ccproxy_supervisor.core.ollama import lacking
 
@@ -149,9 +150,9 @@ class ProcessGauges:
 
     def collect(self) -> Iterator[Metric]:
         """Answer the registry."""
-        with self._process.oneshot():
-            cpu, memory = self._process.cpu_times(), self._process.memory_info()
-            fds, born = self._process.num_fds(), self._process.create_time()
+        if (seen := known(self._look, None)) is None:
+            return
+        cpu, memory, fds, born = seen
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         yield _counter("process_cpu_seconds", "Total user and system CPU time spent.", [("", cpu.user + cpu.system)])
         for name, text, number in (
@@ -162,6 +163,11 @@ class ProcessGauges:
             ("max_fds", "Maximum number of open file descriptors.", inf if most == resource.RLIM_INFINITY else most),
         ):
             yield _gauge(f"process_{name}", text, [("", number)])
+
+    def _look(self) -> tuple[Any, Any, int, float]:
+        with self._process.oneshot():
+            cpu, memory = self._process.cpu_times(), self._process.memory_info()
+            return cpu, memory, self._process.num_fds(), self._process.create_time()
 
 
 def _models(views: Iterable[ModelView]) -> Iterator[Metric]:

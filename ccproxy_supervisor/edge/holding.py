@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -13,9 +14,39 @@ HEAD = 64 << 10  # bytes of a request's head
 BODY = 64 << 20  # bytes read so that the client, still sending, gets to read the answer; images make long prompts
 PATIENCE = 5.0  # seconds for a request to arrive
 LINGER = 1.0  # seconds for the client to take the answer and hang up
-AT_ONCE = 128  # connections; more wait in the backlog, as for a worker
+AT_ONCE = 128  # connections; for more, the oldest that has said the least is waited for no longer
 RETRY_AFTER = 5  # seconds
 MESSAGE = f"No worker of this proxy is ready to serve. Retry in {RETRY_AFTER} seconds."
+
+
+class Visit:
+    """A connection and the wait it is in. *rank*: 0 has asked nothing yet, 1 its request is not whole, 2 is answered."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self.client, self.rank, self.whole = client, 0, anyio.CancelScope(shield=True)
+        self._wait: anyio.CancelScope | None = None
+
+    def hurry(self) -> None:
+        """Wait no longer for what it has to say, or to take the answer."""
+        if self._wait:
+            self._wait.cancel()
+
+    async def hear(self) -> bytes | None:
+        """Take in a request as far as it comes in time, and return what to answer; None: nothing was asked."""
+        heard: list[bytes] = []
+        with anyio.move_on_after(PATIENCE) as self._wait:
+            async for answer in _read(self.client):
+                heard.append(answer)
+                self.rank = 1
+        self.rank = 2
+        return heard[0] if heard else None
+
+    async def hang_up(self) -> None:
+        """Wait for the client to close: closing on unread bytes would reset the connection, and the answer with it."""
+        self.client.shutdown(socket.SHUT_WR)
+        with anyio.move_on_after(LINGER) as self._wait:
+            while await _receive(self.client):
+                pass
 
 
 class Holding:
@@ -23,35 +54,34 @@ class Holding:
 
     def __init__(self) -> None:
         self.answered = 0
-        self._open: set[anyio.CancelScope] = set()
+        self._visits: dict[Visit, None] = {}  # the oldest first
 
     async def run(self, listener: socket.socket) -> None:
         """Accept until cancelled; what was accepted is answered all the same, if it comes to an end in `LINGER`."""
-        room = anyio.Semaphore(AT_ONCE)
         with listener.dup() as mine:
             mine.setblocking(False)
             async with anyio.create_task_group() as tasks:
                 try:
                     while True:
-                        await room.acquire()
-                        tasks.start_soon(self._answer, await _accept(mine), room)
+                        tasks.start_soon(self._answer, Visit(await _accept(mine)))
+                        if len(self._visits) >= AT_ONCE:
+                            min(self._visits, key=lambda visit: visit.rank).hurry()
                 finally:
-                    for scope in self._open:
-                        scope.deadline = min(scope.deadline, anyio.current_time() + LINGER)
+                    for visit in self._visits:
+                        visit.whole.deadline = min(visit.whole.deadline, anyio.current_time() + LINGER)
 
-    async def _answer(self, client: socket.socket, room: anyio.Semaphore) -> None:
-        with anyio.CancelScope(shield=True) as scope, client:
-            self._open.add(scope)
+    async def _answer(self, visit: Visit) -> None:
+        with visit.whole, visit.client:
+            self._visits[visit] = None
             try:
-                if answer := await _hear(client):
-                    client.send(answer)
+                if answer := await visit.hear():
+                    visit.client.send(answer)
                     self.answered += 1
-                    await _hang_up(client)
+                    await visit.hang_up()
             except OSError:
                 pass  # the client is gone
             finally:
-                self._open.discard(scope)
-                room.release()
+                del self._visits[visit]
 
 
 async def _accept(listener: socket.socket) -> socket.socket:
@@ -68,25 +98,17 @@ async def _accept(listener: socket.socket) -> socket.socket:
         return client
 
 
-async def _hear(client: socket.socket) -> bytes | None:
-    """Take in a request as far as it comes in time, and return what to answer; None: nothing was asked."""
-    heard: list[bytes] = []
-    with anyio.move_on_after(PATIENCE):
-        await _read(client, heard)
-    return heard[0] if heard else None
-
-
-async def _read(client: socket.socket, heard: list[bytes]) -> None:
-    """Read to the end of a request, or to `BODY`; the answer is added to *heard* as soon as it is known."""
+async def _read(client: socket.socket) -> AsyncIterator[bytes]:
+    """Read to the end of a request, or to `BODY`; give the answer as soon as it is known."""
     connection, total = h11.Connection(h11.SERVER, HEAD), 0
     while total <= BODY:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError:
-            heard.append(reply("GET", "/"))
+            yield reply("GET", "/")
             return
         if isinstance(event, h11.Request):
-            heard.append(reply(event.method.decode(), event.target.decode()))
+            yield reply(event.method.decode(), event.target.decode())
             if connection.they_are_waiting_for_100_continue:
                 return
         elif event is h11.NEED_DATA:
@@ -105,14 +127,6 @@ async def _receive(client: socket.socket) -> bytes:
             return client.recv(1 << 16)
         except BlockingIOError:
             await anyio.wait_readable(client)
-
-
-async def _hang_up(client: socket.socket) -> None:
-    """Wait for the client to close: closing on unread bytes would reset the connection, and the answer with it."""
-    client.shutdown(socket.SHUT_WR)
-    with anyio.move_on_after(LINGER):
-        while await _receive(client):
-            pass
 
 
 def reply(method: str, target: str) -> bytes:

@@ -18,6 +18,7 @@ from ccproxy_supervisor.core.incident import headline, incident, utc
 from ccproxy_supervisor.core.model import Event, Journal, Note, Probed, State, Transition
 
 KEEP = 50
+RECALLED = 10  # records kept in memory, for a folder that somebody removes
 WAITING = 32  # records that may wait for a slow disk before the newest is dropped
 Memory = Callable[[int], Sequence[tuple[float, int]]]
 
@@ -44,6 +45,7 @@ class Incidents:
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(WAITING)
         self._lost: deque[str] = deque(maxlen=WAITING)
         self._writer: threading.Thread | None = None
+        self._recent: deque[dict[str, Any]] = deque(maxlen=RECALLED)
         self.written = self.dropped = 0
         last = read(directory, 1)
         self._latest = last[0] if last else None
@@ -59,13 +61,17 @@ class Incidents:
     def record(self, record: dict[str, Any]) -> None:
         """Have any record of the shape of `core.incident` written."""
         self._latest = record
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._write_all, name="incidents", daemon=True)
-            self._writer.start()
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
-            self._lose("the disk is slower than the incidents come")
+        self._recent.append(record)
+        self._hand_on(record)
+
+    def restore(self) -> bool:
+        """Have the latest written again if the folder is gone; returns whether it was. Raises OSError."""
+        if self._directory.is_dir() or not self._recent:
+            return False
+        self._directory.mkdir(mode=0o700)
+        for record in tuple(self._recent):
+            self._hand_on(record)
+        return True
 
     def latest_line(self) -> str:
         """Return the newest incident as one line, empty when there was none."""
@@ -77,6 +83,18 @@ class Incidents:
             with contextlib.suppress(queue.Full):
                 self._queue.put_nowait(None)
             self._writer.join(timeout)
+
+    def _hand_on(self, record: dict[str, Any]) -> None:
+        try:
+            self._queue.put_nowait(record)
+            if self._writer is None:
+                writer = threading.Thread(target=self._write_all, name="incidents", daemon=True)
+                writer.start()
+                self._writer = writer
+        except queue.Full:
+            self._lose("the disk is slower than the incidents come")
+        except RuntimeError as error:  # no thread to be had: the next record tries again
+            self._lose(f"cannot write an incident: {error}")
 
     def _follow(self, moved: Transition) -> None:
         if moved.new is State.STARTING:
@@ -115,7 +133,8 @@ class Incidents:
 
 def write(directory: Path, record: dict[str, Any], keep: int = KEEP) -> Path:
     """Write *record* whole or not at all, 0600, and forget all but the newest *keep*."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.parent.mkdir(mode=0o700, exist_ok=True)  # of what `parents=True` makes the mode cannot be told
+    directory.mkdir(mode=0o700, exist_ok=True)
     stamp = record["at"].replace("-", "").replace(":", "")
     worker = f"-{record['worker']}" if "worker" in record else ""
     path = directory / f"{stamp}-{record['cause']}{worker}.json"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from ccproxy_supervisor.core.known import known
+
 BACKLOG = 1024  # macOS caps it at kern.ipc.somaxconn (128)
 
 
@@ -47,12 +49,12 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 def holder(host: str, port: int) -> str | None:
     """Name the process that listens on *port*: `pid 4711 (python3 -m http.server)`; None if we may not see it."""
-    try:
-        connections = psutil.net_connections(kind="tcp")
-    except (psutil.Error, OSError):
-        return None  # macOS shows other processes' sockets to root only
+    return known(lambda: _holder(host, port), None)  # macOS shows other processes' sockets to root only
+
+
+def _holder(host: str, port: int) -> str | None:
     wanted = {host, "0.0.0.0", "::"}
-    for connection in connections:
+    for connection in psutil.net_connections(kind="tcp"):
         if connection.status != psutil.CONN_LISTEN or not connection.laddr or connection.pid is None:
             continue
         if connection.laddr.port != port:
@@ -64,7 +66,7 @@ def holder(host: str, port: int) -> str | None:
 
 
 def _command(pid: int) -> str:
-    try:
-        return " ".join(psutil.Process(pid).cmdline())[:200] or psutil.Process(pid).name()
-    except psutil.Error:
+    process = known(lambda: psutil.Process(pid), None)
+    if process is None:
         return "unknown"
+    return known(lambda: " ".join(process.cmdline())[:200], "") or known(process.name, "unknown")

@@ -9,8 +9,10 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import (
     PROBE_REASONS,
     PROBES,
@@ -33,6 +35,17 @@ LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
 
 
+class Guarded:
+    """A collector whose failure costs its own numbers, not the page."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+
+    def collect(self) -> Iterable[Metric]:
+        """Answer the registry."""
+        return known(lambda: tuple(self._collector.collect()), ())
+
+
 class Metrics:
     """A listener of the journal that can be rendered, together with *collectors* that are asked at the scrape."""
 
@@ -40,7 +53,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the page
         self._registry, self._wall = CollectorRegistry(), wall
         for collector in collectors:
-            self._registry.register(collector)
+            self._registry.register(Guarded(collector))
         self._endings = self._counter("worker_endings", "Workers that ended, by cause.", cause=Cause)
         self._restarts = self._counter("worker_restarts", "Workers that ended and left a slot to another.", cause=Cause)
         self._start = self._histogram("worker_start_seconds", "From a worker's start until it was proven ready.", START)

@@ -102,7 +102,7 @@ class OllamaWatch:
     def _tell(self, status: OllamaStatus, judged: Verdict) -> None:
         before = self.status
         self._journal(Probed("ollama", "ollama", judged))
-        if before and before.up and not status.up and self._grace():
+        if before and before.up and not status.up and (not judged.blames or self._grace()):
             return
         self.status = status
         self._round += 1

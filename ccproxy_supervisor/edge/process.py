@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import subprocess
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ import anyio
 import psutil
 from anyio.abc import Process
 
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Child, SpawnError, Usage
 from ccproxy_supervisor.core.plan import CONFIG, Birth, Plan
 
@@ -39,11 +42,8 @@ class OsChild:
         self.number, self.pid = number, process.pid
         self._process, self._control, self._capture = process, control, capture
         self._ready, self._accepting, self._draining = anyio.Event(), anyio.Event(), anyio.Event()
-        self._told = b""
-        try:
-            self.stats: psutil.Process | None = psutil.Process(process.pid)
-        except psutil.Error:
-            self.stats = None  # dead already
+        self._visitors: deque[socket.socket] = deque()
+        self.stats = known(lambda: psutil.Process(process.pid), None)  # None: dead already
 
     async def wait(self) -> int:
         return await self._process.wait()
@@ -69,8 +69,27 @@ class OsChild:
         await self._capture.drained(LAST_WORDS)
         return self._capture.tail()
 
+    def visit(self) -> socket.socket:
+        """Connect to its private door by way of the control socket: no path that somebody could remove. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        try:
+            socket.send_fds(self._control, [b"visit\n"], [theirs.fileno()])
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        self._visitors.append(theirs)  # until it is received: macOS may clear away what is under way and nobody's
+        return ours
+
     async def listen(self) -> None:
         """Hear what the launcher says, for as long as it lives."""
+        try:
+            await self._listen()
+        finally:
+            while self._visitors:
+                self._visitors.popleft().close()
+
+    async def _listen(self) -> None:
         heard = {b"ready": self._ready, b"accepting": self._accepting, b"draining": self._draining}
         buffer = b""
         while True:
@@ -85,6 +104,8 @@ class OsChild:
             for line in lines:
                 if event := heard.get(line):
                     event.set()
+                elif line == b"met" and self._visitors:
+                    self._visitors.popleft().close()
 
     def _tell(self, order: str) -> None:
         """The socket holds thousands of orders; one that does not fit goes to a worker past hearing."""
@@ -124,7 +145,8 @@ class Spawner:
                 with anyio.CancelScope(shield=True):
                     await process.wait()
                 self._leave(number)
-                Path(self.uds(number)).unlink(missing_ok=True)
+                with suppress(OSError):  # a folder that is gone or read-only: it is only in the way of people
+                    Path(self.uds(number)).unlink()
 
     def _connect(self, number: int, closing: ExitStack) -> tuple[socket.socket, socket.socket, Capture]:
         try:
@@ -163,9 +185,17 @@ def usage(child: Child) -> Usage | None:
     stats = getattr(child, "stats", None)
     if not isinstance(stats, psutil.Process):
         return None
-    try:
-        with stats.oneshot():
-            cpu = stats.cpu_times()
-            return Usage(stats.memory_info().rss, cpu.user + cpu.system, stats.num_fds(), stats.num_threads())
-    except psutil.Error:
-        return None
+    return known(lambda: _usage(stats), None)
+
+
+def _usage(stats: psutil.Process) -> Usage:
+    with stats.oneshot():
+        cpu = stats.cpu_times()
+        return Usage(stats.memory_info().rss, cpu.user + cpu.system, stats.num_fds(), stats.num_threads())
+
+
+def visit(child: Child | None) -> socket.socket:
+    """Connect to a worker's private door; raises OSError, also when there is no such worker."""
+    if not isinstance(child, OsChild):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "no such worker")
+    return child.visit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import psutil
 from pydantic import Field, TypeAdapter
 
 from ccproxy_supervisor.core.history import Day
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Ending, Journal, Note
 from ccproxy_supervisor.core.policy import Record
 
@@ -57,6 +59,8 @@ class StateFile:
     def __init__(self, path: Path, journal: Journal) -> None:
         self._path, self._journal = path, journal
         self._written = b""
+        self._trouble = ""
+        self._lock = threading.Lock()
 
     def read(self) -> Saved:
         """Return what was saved; nothing, and a note, when the file is not ours to understand."""
@@ -65,8 +69,8 @@ class StateFile:
                 return SAVED.validate_json(file.read(LONGEST))
         except FileNotFoundError:
             return Saved()
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:
+            reason = (str(error).splitlines() or [repr(error)])[0]
             self._journal(Note("state.ignored", "warning", {"file": str(self._path), "reason": reason}))
             return Saved()
 
@@ -75,19 +79,37 @@ class StateFile:
 
         No fsync: after a power loss there is no worker left to find, and an empty file is read as no history.
         """
-        data = SAVED.dump_json(saved)
-        if data == self._written:
-            return
+        try:
+            data = SAVED.dump_json(saved)
+            with self._lock:
+                if data != self._written:
+                    self._put(data)
+            self._trouble = ""
+        except Exception as error:
+            reason, before = getattr(error, "strerror", None) or repr(error), self._trouble
+            self._trouble = reason
+            if reason != before:
+                self._journal(Note("state.unsaved", "warning", {"file": str(self._path), "reason": reason}))
+
+    def restore(self) -> bool:
+        """Write again what was written last, if the file is gone; returns whether it was. Raises OSError."""
+        with self._lock:
+            if not self._written or self._path.exists():
+                return False
+            self._put(self._written)
+            return True
+
+    def _put(self, data: bytes) -> None:
         partial = self._path.with_name(f".{self._path.name}.tmp")
         try:
             with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
                 file.write(data)
             partial.replace(self._path)
-            self._written = data
-        except OSError as error:
+        except OSError:
             with suppress(OSError):
                 partial.unlink()
-            self._journal(Note("state.unsaved", "warning", {"file": str(self._path), "reason": error.strerror}))
+            raise
+        self._written = data
 
 
 @dataclass(frozen=True)
@@ -110,7 +132,7 @@ class Leftover:
     def _signal(self, number: int) -> None:
         if not self.alive:
             return
-        with suppress(ProcessLookupError, PermissionError):
+        with suppress(OSError):
             leads = os.getpgid(self.record.pid) == self.record.pid
             (os.killpg if leads else os.kill)(self.record.pid, number)
 
@@ -122,11 +144,11 @@ def leftovers(records: Iterable[Recorded], ours: Callable[[list[str]], bool]) ->
 
 def proven(record: Recorded, ours: Callable[[list[str]], bool]) -> bool:
     """Whether that pid is still that worker: same start time, a command line of *ours*, its private socket."""
-    try:
-        process = psutil.Process(record.pid)
-        if abs(process.create_time() - record.started) > SAME_START or process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        words = process.cmdline()
-    except (psutil.Error, ValueError, OverflowError):
+    return known(lambda: _proven(psutil.Process(record.pid), record, ours), otherwise=False)
+
+
+def _proven(process: psutil.Process, record: Recorded, ours: Callable[[list[str]], bool]) -> bool:
+    if abs(process.create_time() - record.started) > SAME_START or process.status() == psutil.STATUS_ZOMBIE:
         return False
+    words = process.cmdline()
     return ours(words) and record.socket in words

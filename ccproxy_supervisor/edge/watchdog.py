@@ -26,18 +26,32 @@ class Watchdog:
         self._limit, self._patience = limit, max(2, round(limit / tick))
         self._beats = 0
         self._stop = threading.Event()
-        self._fd = -1
+        self._fd = 2
 
     def start(self) -> str:
-        """Open the private stack file and begin to watch; return what a predecessor that was stuck left in it."""
-        self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o600)
-        left = os.pread(self._fd, 1 << 16, 0).decode(errors="replace")
-        os.ftruncate(self._fd, 0)
+        """Open the private stack file and begin to watch; return what a predecessor that was stuck left in it. Without a disk
+        for that file it watches all the same, and says what it saw on standard error."""
         for number in (signal.SIGALRM, signal.SIGPROF):
             signal.signal(number, signal.SIG_DFL)
-        faulthandler.register(signal.SIGPROF, self._fd, all_threads=True, chain=True)
+        left = ""
+        with suppress(OSError):
+            self._open()
+            left = os.pread(self._fd, 1 << 16, 0).decode(errors="replace")
+            os.ftruncate(self._fd, 0)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         return left
+
+    def restore(self) -> bool:
+        """Make the file anew if it is gone; returns whether it was. Raises OSError."""
+        if os.path.lexists(self._file):
+            return False
+        self._open()
+        return True
+
+    def _open(self) -> None:
+        """An older descriptor stays open: a dump may be on its way to it."""
+        self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o600)
+        faulthandler.register(signal.SIGPROF, self._fd, all_threads=True, chain=True)
 
     def beat(self) -> None:
         """Say that the event loop is alive."""

@@ -21,19 +21,20 @@ SETTLE = 0.5  # seconds between closing the listener and draining, see Server.sh
 CUT = 75  # exit status
 
 
-async def serve(app: Any, inside: socket.socket, public_fd: int, control: Control, logs: LogLines) -> None:
+async def serve(app: Any, inside: Sequence[socket.socket], public_fd: int, control: Control, logs: LogLines) -> None:
     import uvicorn
 
     Server = server_class()
     control.loop, private = asyncio.get_running_loop(), Private(app)
     common: dict[str, Any] = {"server_header": False, "proxy_headers": False, "log_config": None}
     inner = Server(uvicorn.Config(private, lifespan="on", timeout_graceful_shutdown=2, **common))
-    inner_task = asyncio.create_task(inner.serve(sockets=[inside]))
+    inner_task = asyncio.create_task(inner.serve(sockets=list(inside)))
     while not inner.started:
         if inner_task.done():
             inner_task.result()  # raises SystemExit(3) when the lifespan failed
             sys.exit(3)
         await asyncio.sleep(0.01)
+    control.receive = inner.receive
     logs.adopt_loggers()  # the lifespan reads the config, which may have brought handlers back
     await warm_up(app, private.state)
     control.say("ready")

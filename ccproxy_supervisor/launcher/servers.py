@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,25 @@ def server_class() -> Any:
 
     class Server(uvicorn.Server):
         settle = 0.0
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self._visits: set[asyncio.Task[None]] = set()
+
+        def receive(self, visitor: socket.socket) -> None:
+            """Serve a connection that no listener of ours accepted."""
+            visit = asyncio.get_running_loop().create_task(self._attend(visitor))
+            self._visits.add(visit)
+            visit.add_done_callback(self._visits.discard)
+
+        async def _attend(self, visitor: socket.socket) -> None:
+            def protocol() -> Any:
+                kind: Any = self.config.http_protocol_class
+                return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+            visitor.setblocking(False)
+            with contextlib.suppress(OSError):  # it is gone already
+                await asyncio.get_running_loop().connect_accepted_socket(protocol, visitor)
 
         @contextlib.contextmanager
         def capture_signals(self) -> Any:
@@ -33,23 +53,26 @@ def server_class() -> Any:
 
 
 @contextlib.contextmanager
-def private_socket(path: str) -> Iterator[socket.socket]:
+def private_socket(path: str) -> Iterator[list[socket.socket]]:
     """Bound by hand: uvicorn would make it 0666. Removed at the end only if it is still ours: when the supervisor was
-    killed, a worker of the next one may have the same number."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+    killed, a worker of the next one may have the same number. Where it cannot be bound (no folder, a full disk) there is
+    none: it is for people, the supervisor comes over the control socket."""
+    sock, mine = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), None
     old = os.umask(0o177)
     try:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         sock.bind(path)
+        mine = identity(path)
+    except OSError as error:
+        print(f"cannot listen on {path}: {error.strerror or error}; going on without it", file=sys.stderr)
     finally:
         os.umask(old)
-    mine = identity(path)
     try:
-        yield sock
+        yield [sock] if mine else []
     finally:
         with contextlib.suppress(OSError):
-            if identity(path) == mine:
+            if mine and identity(path) == mine:
                 os.unlink(path)
 
 

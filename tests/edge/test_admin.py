@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import stat
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -259,14 +259,78 @@ async def test_a_huge_head_is_refused(daemon):
     assert answer.startswith(b"HTTP/1.1 400") or answer == b""
 
 
-async def test_too_many_connections_are_closed_and_the_rest_still_answered(daemon, monkeypatch):
-    monkeypatch.setattr(embedded, "CONNECTIONS", 3)
+async def test_idle_connections_however_many_blind_nobody(daemon):
     async with daemon.serving() as url:
-        idle = [await anyio.connect_tcp("127.0.0.1", daemon.port) for _ in range(3)]
-        assert (await fetch(url + "/status", timeout=5)).reason == "garbage"
+        idle = [await anyio.connect_tcp("127.0.0.1", daemon.port) for _ in range(3 * embedded.CONNECTIONS)]
+        answers = [await fetch(url + "/metrics", timeout=5) for _ in range(10)]
         for stream in idle:
             await stream.aclose()
+    assert {answer.status for answer in answers} == {200}
+
+
+async def test_for_one_connection_too_many_the_oldest_idle_one_goes(daemon, monkeypatch):
+    monkeypatch.setattr(embedded, "CONNECTIONS", 3)
+    async with daemon.serving() as url, AsyncExitStack() as idle:
+        oldest, *others = [
+            await idle.enter_async_context(await anyio.connect_tcp("127.0.0.1", daemon.port)) for _ in range(3)
+        ]
         assert (await fetch(url + "/status", timeout=5)).status == 200
+        with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):
+            await oldest.receive()
+        for stream in others:
+            await stream.send(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+
+
+async def test_an_answer_that_is_being_made_is_never_dropped_for_another_connection(daemon, monkeypatch):
+    monkeypatch.setattr(embedded, "CONNECTIONS", 2)
+    asked, go = anyio.Event(), anyio.Event()
+
+    async def slow(scope, receive, send):
+        if scope["path"] == "/slow":
+            asked.set()
+            await go.wait()
+        await daemon.admin(scope, receive, send)
+
+    async with daemon.serving(slow) as url, await anyio.connect_tcp("127.0.0.1", daemon.port) as first:
+        await first.send(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await asked.wait()
+        for _ in range(4):
+            assert (await fetch(url + "/status", timeout=5)).status == 200
+        go.set()
+        assert (await first.receive()).startswith(b"HTTP/1.1 404")
+
+
+async def test_a_removed_control_socket_is_made_anew_and_cuts_no_answer(daemon, monkeypatch, tmp_path):
+    monkeypatch.setattr(embedded, "LOOK", 0.02)
+    path, asked, go = str(tmp_path / "c.sock"), anyio.Event(), anyio.Event()
+
+    async def reload(name, body):
+        asked.set()
+        await go.wait()
+        return {"result": "rolled"}
+
+    control = control_app(daemon.health, daemon.status, reload)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(serve_unix, control, path, daemon.journal)
+        await until(lambda: os.path.exists(path))
+        async with await anyio.connect_unix(path) as ordering:
+            await ordering.send(b"POST /reload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            await asked.wait()
+            os.unlink(path)
+            await until(lambda: [note.event for note in daemon.notes] == ["control.restored"])
+            assert (await fetch("http://control/status", unix=path, timeout=5)).status == 200
+            assert stat.S_IMODE(os.lstat(path).st_mode) == 0o600
+            go.set()
+            assert b"rolled" in await ordering.receive()
+        tasks.cancel_scope.cancel()
+    assert not os.path.exists(path)
+
+
+async def until(fact):
+    with anyio.fail_after(10):
+        while not fact():  # noqa: ASYNC110
+            await anyio.sleep(0.01)
 
 
 async def test_noise_is_answered_or_dropped_and_nothing_breaks(daemon):

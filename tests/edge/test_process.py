@@ -243,7 +243,7 @@ async def test_a_worker_whose_supervisor_died_lets_go_of_the_port(workshop):
 
 def test_a_socket_that_was_given_our_old_one_s_number_is_left_alone(tmp_path):
     path = str(tmp_path / "w1.sock")
-    with private_socket(path) as sock, sock:
+    with private_socket(path) as (sock,), sock:
         born = os.stat(path).st_ctime_ns
         while os.stat(path).st_ctime_ns == born:  # of the same number, and younger: what another worker may have made
             os.chmod(path, 0o600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from typing import Any
 import psutil
 
 from ccproxy_supervisor.core.answer import Answer
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, ok, skip, warn
 from ccproxy_supervisor.deploy.launchd import installed
 from ccproxy_supervisor.edge.listener import holder
+from ccproxy_supervisor.edge.ownership import control_of, owned, owner
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,13 @@ def daemon(scene: Scene) -> Iterator[Finding]:
         yield skip("the daemon's own word", "without usable settings its address is not known")
         return
     status = ask_status(scene, settings)
-    if status is None:
-        where = f"nothing answers on {settings.admin.host}:{settings.admin.port}"
+    held, pid = owned(scene.home.run), owner(scene.home.run)
+    where = f"nothing answers on {settings.admin.host}:{settings.admin.port}"
+    if held:
+        yield from _control(scene, settings, pid)
+    if status is None and held:
+        yield fail("the daemon runs, but its admin pages do not answer", f"{where}; pid {pid}", "see supervisor.log")
+    elif status is None:
         yield fail(
             "the daemon does not run", where, "ccproxy-supervisor install, or in a terminal: ccproxy-supervisor run"
         )
@@ -43,6 +51,22 @@ def daemon(scene: Scene) -> Iterator[Finding]:
     else:
         level = warn if status.get("status") == "degraded" else fail
         yield level(f"the daemon says it is {status.get('status')}", _troubles(status), "ccproxy-supervisor why")
+
+
+def _control(scene: Scene, settings: Settings, pid: int | None) -> Iterator[Finding]:
+    """Of a daemon that runs: whether orders reach it."""
+    path = scene.home.path(control_of(scene.home.run) or settings.admin.socket)
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            remedy = f"it restores it within 5 s; if it does not, see supervisor.log, and reload by: kill -HUP {pid or 'PID'}"
+            yield fail(
+                "the daemon runs, but its control socket is gone", f"{path}: {error.strerror}; pid {pid}", remedy
+            )
+        else:
+            yield ok("the daemon takes orders", f"pid {pid} on {path}")
 
 
 def ports(scene: Scene) -> Iterator[Finding]:
@@ -117,10 +141,7 @@ def ask_status(scene: Scene, settings: Settings) -> dict[str, Any] | None:
 
 
 def _child(pid: int, daemon: int) -> bool:
-    try:
-        return any(parent.pid == daemon for parent in psutil.Process(pid).parents())
-    except psutil.Error:
-        return False
+    return known(lambda: any(parent.pid == daemon for parent in psutil.Process(pid).parents()), otherwise=False)
 
 
 def _troubles(status: dict[str, Any]) -> str:

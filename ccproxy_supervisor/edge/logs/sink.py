@@ -75,6 +75,14 @@ class LogSink:
         self._directory = directory or self._directory
         self._writer.adopt(self._directory, settings)
 
+    def restore(self) -> bool:
+        """Open anew what somebody removed; returns whether anything was. Raises OSError when there can be no folder."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if all((self._directory / f"{log}.log").exists() for log in LOGS):
+            return False
+        self._writer.reopen()
+        return True
+
     def counters(self) -> dict[str, LogCounters]:
         return self._tally.counters()
 

@@ -45,6 +45,11 @@ class Writer(threading.Thread):
         self._adopt = folder, settings
         self._backlog.wake()
 
+    def reopen(self) -> None:
+        """Begin files that are gone."""
+        self._adopt = self._adopt or (self._folder, self._settings)
+        self._backlog.wake()
+
     def rotate(self) -> None:
         self._rotate_now = True
         self._backlog.wake()

@@ -1,0 +1,58 @@
+"""What the daemon keeps on disk and somebody may remove under it: looked for now and then, and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from anyio import sleep, to_thread
+
+from ccproxy_supervisor.core.model import Journal, Note
+
+EVERY = 2.0  # seconds
+
+Restore = Callable[[], bool]
+
+
+def restore_folder(path: Path, *, private: bool = False) -> bool:
+    """Make a folder anew that is gone, or is *private* and open to others; returns whether it was. Raises OSError."""
+    if path.is_dir():
+        if not private or not path.stat().st_mode & 0o077:
+            return False
+        path.chmod(0o700)
+    else:
+        path.mkdir(mode=0o700, parents=not private)
+    return True
+
+
+class Keeper:
+    """*things* are asked for at each look: by name, what puts the thing back and returns True if it was gone. Folders come
+    first. They are called in a thread: a dead disk must not hold up the event loop."""
+
+    def __init__(self, journal: Journal, things: Callable[[], Iterable[tuple[str, Restore]]]) -> None:
+        self._journal, self._things = journal, things
+        self._troubles: dict[str, str] = {}
+        self._restored: set[str] = set()  # at the last look: not to be told of at each
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            for name, restore in tuple(self._things()):
+                await self._look(name, restore)
+            await sleep(EVERY)
+
+    async def _look(self, name: str, restore: Restore) -> None:
+        """What cannot be put back is told once, and tried again."""
+        try:
+            restored = await to_thread.run_sync(restore, abandon_on_cancel=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if self._troubles.get(name) != reason:
+                self._troubles[name] = reason
+                told = f"cannot restore {name}: {reason}; trying again"
+                self._journal(Note("file.lost", "error", {"file": name, "error": told}))
+        else:
+            self._troubles.pop(name, None)
+            if restored and name not in self._restored:
+                self._journal(Note("file.restored", "warning", {"file": name}))
+            (self._restored.add if restored else self._restored.discard)(name)
