@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from ccproxy_supervisor.core.answer import Answer, Failure, Fetch, verdict
+from ccproxy_supervisor.core.canary import PATH, question, wrong
 from ccproxy_supervisor.core.model import Verdict
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.worker import Worker
@@ -41,7 +41,5 @@ class Asking:
 
     async def complete(self, model: str, worker: Worker) -> str | None:
         """Ask *worker* for one short completion of *model*; return what is wrong with the answer."""
-        body = json.dumps({"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}).encode()
         seconds = self._plan().settings.models.timeout
-        judged = verdict(await self.ask(worker.number, "/v1/chat/completions", seconds, method="POST", body=body))
-        return None if judged.ok else f"model {model}: {judged.detail}"
+        return wrong(model, await self.ask(worker.number, PATH, seconds, method="POST", body=question(model)))

@@ -77,7 +77,7 @@ class Model:
         """
         if self.mock or self.custom:
             return True
-        return near(self.base) and not re.search(r"[:-]cloud$", self.checked_as or self.upstream)
+        return near(self.base) and not re.search(r"[:-]cloud( |$)", f"{self.upstream} {self.checked_as or ''}")
 
     @property
     def does(self) -> str:

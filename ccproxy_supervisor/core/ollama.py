@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from ccproxy_supervisor.core.litellm import Model
+from ccproxy_supervisor.core.deployment import OLLAMA, Model
 
 MOST_MODELS = 1000
 LONGEST_NAME = 256
-PROVIDERS = ("ollama/", "ollama_chat/")
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+PORT = 11434  # nobody else's
 
 
 def read_version(body: bytes) -> str:
@@ -44,23 +44,33 @@ def wanted(models: Iterable[Model], url: str) -> tuple[str, ...]:
 
 
 def local(model: Model, url: str) -> bool:
-    """Whether a request for *model* ends at an Ollama: at any by its provider, or at that of *url* by its address."""
-    return not model.mock and (model.upstream.startswith(PROVIDERS) or model.ollama is not None or _there(model, url))
+    """Whether a request for *model* ends at an Ollama, the one at *url* or another: by its provider, or by its address.
+
+    The provider does not matter where the address is Ollama's: it speaks OpenAI's dialect and Anthropic's too.
+    """
+    if model.mock or model.custom:
+        return False
+    if model.answered_by in OLLAMA:
+        return True
+    return model.base is not None and (_server(model.base)[1] == PORT or _server(model.base) == _server(url))
 
 
 def known_as(model: Model, url: str) -> str | None:
-    """The tag that *model* asks of the Ollama at *url*; None if it asks another server, or for no tag in particular.
-
-    The provider does not matter where the address is Ollama's: it speaks OpenAI's dialect too.
-    """
-    if model.mock or not (_there(model, url) or (model.api_base is None and model.ollama is not None)):
-        return None
-    name = model.ollama or model.upstream.partition("/")[2]
-    return name if "*" not in name else None
+    """The tag that *model* asks of the Ollama at *url*; None if it asks another server, or for no tag in particular."""
+    here = model.base is not None and local(model, url) and _server(model.base) == _server(url)
+    return tag(model) if here else None
 
 
-def _there(model: Model, url: str) -> bool:
-    return model.api_base is not None and _server(model.api_base) == _server(url)
+def tag(model: Model) -> str | None:
+    """The name that Ollama knows *model* by; None for one that stands for many."""
+    name = model.ollama or (model.upstream if model.provider else model.upstream.partition("/")[2])
+    name = name.removeprefix(f"{model.provider}/")
+    return name if name and "*" not in name else None
+
+
+def root(url: str) -> str:
+    """Where the paths of Ollama's own dialect start, given the address of another dialect's."""
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 def lacking(names: Iterable[str], present: Iterable[str]) -> tuple[str, ...]:
@@ -76,13 +86,23 @@ def canonical(name: str) -> str:
 
 
 def _server(url: str) -> tuple[str, int | None]:
+    """Host and port; this machine by any of its names is `localhost`."""
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         host = parts.hostname or ""
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
         return url, None
-    return ("localhost" if host in LOOPBACK else host), port
+    return ("localhost" if _here(host) else host.rstrip(".")), port
+
+
+def _here(host: str) -> bool:
+    """Whether a client that connects to *host* stays on this machine; 0.0.0.0 leads a client there, too."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host.rstrip(".") == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def _object(body: bytes) -> dict[str, object]:

@@ -5,21 +5,21 @@ This is what a running daemon does for us when it is asked; here it is done with
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 import anyio
 
 from ccproxy_supervisor.core.answer import Answer, verdict
+from ccproxy_supervisor.core.canary import PATH, best, question, why_none, wrong
 from ccproxy_supervisor.core.lines import Secrets, last_lines
 from ccproxy_supervisor.core.model import Child, SpawnError
+from ccproxy_supervisor.core.ollama import read_models, root
 from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.core.settings import OllamaSettings
 from ccproxy_supervisor.deploy.errors import RefusedError
 from ccproxy_supervisor.edge.copies import keep_config
 from ccproxy_supervisor.edge.fetch import fetch
@@ -52,24 +52,26 @@ class Output:
         return last_lines((self._secrets.mask(os.pread(self._file, TAIL, max(0, size - TAIL))),), 20, 500)
 
 
-def model_to_ask(plan: Plan) -> str:
+async def model_to_ask(plan: Plan) -> str:
     """The model that a new version must answer for; raises `RefusedError` when only somebody else's bill would tell."""
     if plan.settings.upgrade.canary_model:
         return plan.settings.upgrade.canary_model
-    models = plan.litellm.models
-    mocks = [model.name for model in models if model.mock]
-    local = [model.name for model in models if model.ollama or _loopback(model.api_base)]
-    if chosen := (*mocks, *local):
-        return chosen[0]
-    raise RefusedError("cannot choose a model to try the new version with: none is local; set upgrade.canary_model")
+    models, ollama = plan.litellm.models, plan.settings.ollama
+    if chosen := best(models, ollama.url, await _loaded(ollama)):
+        return chosen
+    why = f"of {why_none(models)}" if models else "the config names none"
+    raise RefusedError(f"cannot choose a model to try the new version with: {why}; set upgrade.canary_model")
 
 
-def _loopback(url: str | None) -> bool:
-    host = urlsplit(url or "").hostname or ""
+async def _loaded(ollama: OllamaSettings) -> tuple[str, ...]:
+    """What Ollama has in memory; nothing when it does not say."""
+    if not ollama.enabled:
+        return ()
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        answer = await fetch(f"{root(ollama.url)}/api/ps", timeout=ollama.timeout)
+        return read_models(answer.body) if isinstance(answer, Answer) else ()
     except ValueError:
-        return False
+        return ()
 
 
 async def audition(home: Home, plan: Plan, model: str) -> str | None:
@@ -114,18 +116,13 @@ async def _ask(home: Home, plan: Plan, model: str) -> str | None:
     ready = verdict(await fetch("http://localhost/health/readiness", unix=unix, timeout=10, headers=headers))
     if not ready.ok:
         return f"it is not ready: {ready.detail}"
-    body = json.dumps({"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}).encode()
     outcome = await fetch(
-        "http://localhost/v1/chat/completions", unix=unix, method="POST", body=body,
+        f"http://localhost{PATH}", unix=unix, method="POST", body=question(model),
         headers=(*headers, ("Content-Type", "application/json")), timeout=plan.settings.models.timeout,
     )  # fmt: skip
-    judged = verdict(outcome)
-    said = (
-        Secrets().plus(plan.secrets).mask(outcome.body)[:300].decode(errors="replace")
-        if isinstance(outcome, Answer)
-        else ""
-    )
-    return None if judged.ok else f"model {model} does not answer: {judged.detail} {said}".strip()
+    if (why := wrong(model, outcome)) is None or not isinstance(outcome, Answer):
+        return why
+    return f"{why} {Secrets().plus(plan.secrets).mask(outcome.body)[:300].decode(errors='replace')}".strip()
 
 
 @contextmanager

@@ -135,7 +135,7 @@ class Shop:
     def _prove(self, python: Path) -> None:
         """Let the daemon try it, or do it ourselves while none runs; raises `InstallError`."""
         plan = self._home.read_plan(os.environ, os.path.join(os.path.realpath(python.parent), python.name))
-        model = canary.model_to_ask(plan)
+        model = anyio.run(canary.model_to_ask, plan)
         order = {"python": plan.birth.python, "model": model}
         answer = self._daemon(
             "POST", "/canary", order, plan.settings.proxy.start_timeout + plan.settings.models.timeout + 60

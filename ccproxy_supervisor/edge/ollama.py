@@ -10,7 +10,7 @@ import anyio
 from ccproxy_supervisor.core.answer import Answer, Fetch, verdict
 from ccproxy_supervisor.core.litellm import Model
 from ccproxy_supervisor.core.model import Journal, Note, OllamaStatus, Probed, Verdict
-from ccproxy_supervisor.core.ollama import known_as, lacking, local, read_models, read_version, wanted
+from ccproxy_supervisor.core.ollama import lacking, local, read_models, read_version, root, tag, wanted
 from ccproxy_supervisor.core.settings import OllamaSettings
 
 VERSION_EVERY = 4  # rounds; it changes only with Ollama's process, and a request costs a fiftieth of the idle budget
@@ -64,14 +64,14 @@ class OllamaWatch:
                 await changed.wait()
 
     async def harmless(self, model: Model) -> bool:
-        """Whether asking for *model* makes no Ollama load it: it has it in memory, or the model is not Ollama's."""
+        """Whether asking for *model* makes no Ollama load it: that has it in memory, or the model is not Ollama's."""
         if not local(model, self._settings.url):
             return True
-        name = known_as(model, self._settings.url)
-        if name is None or not self._settings.enabled:
+        name = tag(model)
+        if name is None or model.base is None or not self._settings.enabled:
             return False  # cannot be known
         try:
-            loaded, _ = await self._ask("/api/ps", read_models)
+            loaded, _ = await self._ask("/api/ps", read_models, root(model.base))
         except _UnwellError:
             return False
         return not lacking([name], loaded)
@@ -89,8 +89,9 @@ class OllamaWatch:
         missing = lacking(wanted(self._models, self._settings.url), models)
         return OllamaStatus(True, version, models, loaded, missing), Verdict(True, first + second + third)
 
-    async def _ask(self, path: str, read: Callable[[bytes], T]) -> tuple[T, float]:
-        outcome = await self._fetch(self._settings.url.rstrip("/") + path, timeout=self._settings.timeout)
+    async def _ask(self, path: str, read: Callable[[bytes], T], base: str | None = None) -> tuple[T, float]:
+        url = (base or self._settings.url).rstrip("/") + path
+        outcome = await self._fetch(url, timeout=self._settings.timeout)
         judged = verdict(outcome)
         if not isinstance(outcome, Answer) or not judged.ok:
             raise _UnwellError(path, judged.seconds, judged.reason, judged.detail)

@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ccproxy_supervisor.core.litellm import Model
-from ccproxy_supervisor.core.ollama import MOST_MODELS, known_as, lacking, read_models, read_version, wanted
+from ccproxy_supervisor.core.ollama import (
+    MOST_MODELS,
+    known_as,
+    lacking,
+    local,
+    read_models,
+    read_version,
+    root,
+    wanted,
+)
 
 OURS = "http://127.0.0.1:11434"
 
@@ -102,7 +111,19 @@ def test_what_is_lacking_is_named_as_written():
 
 @pytest.mark.parametrize(
     "base",
-    [None, OURS, "http://localhost:11434/", "http://[::1]:11434", "localhost:11434", "http://127.0.0.1:11434/v1"],
+    [
+        None,
+        OURS,
+        "http://localhost:11434/",
+        "http://[::1]:11434",
+        "localhost:11434",
+        "http://127.0.0.1:11434/v1",
+        "http://0.0.0.0:11434",
+        "http://[::]:11434",
+        "http://127.0.1.1:11434",
+        "http://LOCALHOST:11434",
+        "http://localhost.:11434",
+    ],
 )
 def test_a_model_without_a_base_or_with_ours_asks_ours(base):
     assert known_as(ollama(base=base), OURS) == "llama2"
@@ -122,3 +143,33 @@ def test_wanted_are_the_tags_of_our_ollama_each_once():
         Model("any", "openai/*", api_base=OURS),
     ]  # fmt: skip
     assert wanted(models, OURS) == ("llama2", "qwen3:8b", "phi4")
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (Model("m", "openai/qwen3:8b", api_base="http://127.0.0.1:11434/v1"), "qwen3:8b"),
+        (Model("m", "qwen3:8b", api_base="http://localhost:11434/v1", provider="openai"), "qwen3:8b"),
+        (Model("m", "openai/qwen3:8b", api_base="http://0.0.0.0:11434/v1", provider="openai"), "qwen3:8b"),
+        (Model("m", "hosted_vllm/me/qwen", api_base="http://127.0.0.1:11434/v1"), "me/qwen"),
+        (Model("m", "anthropic/qwen3:8b", api_base="http://127.0.0.1:11434"), "qwen3:8b"),
+        (Model("m", "llama2", "llama2", provider="ollama_chat"), "llama2"),
+        (Model("m", "*", provider="ollama"), None),
+        (Model("m", "openai/gpt", api_base="http://127.0.0.1:8000/v1"), None),
+        (Model("m", "openai/gpt"), None),
+        (Model("m", "echo/x", custom=True, api_base=OURS), None),
+    ],
+)
+def test_whatever_the_dialect_what_asks_our_ollama_is_its_own(model, name):
+    assert known_as(model, OURS) == name
+    assert local(model, OURS) is (model.answered_by in ("ollama", "ollama_chat") or name is not None)
+
+
+def test_a_model_without_an_address_asks_the_usual_one_whatever_ours_is():
+    assert known_as(ollama(), "http://127.0.0.1:9999") is None
+    assert local(Model("m", "openai/x", api_base="http://localhost:11434/v1"), "http://127.0.0.1:9999")
+
+
+@pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
+def test_ollamas_own_paths_start_at_the_root(url):
+    assert root(url) == "http://h:1"

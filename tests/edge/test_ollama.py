@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -165,7 +166,8 @@ async def test_new_settings_and_models_count_at_once():
     ollama = Ollama()
 
     def move(watch):
-        watch.adopt(OllamaSettings(url="http://127.0.0.1:9999", interval=4.0), [QWEN])
+        elsewhere = replace(QWEN, api_base="http://localhost:9999")
+        watch.adopt(OllamaSettings(url="http://127.0.0.1:9999", interval=4.0), [LLAMA, elsewhere])
 
     watch, _ = await watching(ollama, 5, LLAMA, then=move)
     assert [(when, host) for when, host, path in ollama.asked if path == "/api/tags"] == [
@@ -257,3 +259,13 @@ async def test_an_ollama_that_was_never_seen_is_given_no_grace():
     watch, _ = await watching(ollama, 20, grace=lambda: True)
 
     assert not watch.status.up
+
+
+async def test_another_ollama_is_asked_itself_what_it_has_loaded():
+    ollama = Ollama()
+    ollama.answers["/api/ps"] = Ollama.list(["far:latest"])
+    watch, _ = await watching(ollama, 1)
+    assert await watch.harmless(FAR)
+    assert await watch.harmless(Model("far", "openai/far", api_base="http://mac-2:11434/v1/"))
+    assert [host for _, host, path in ollama.asked if path == "/api/ps"][1:] == ["http://mac-2:11434"] * 2
+    assert not await watch.harmless(Model("far", "openai/other", api_base="http://mac-2:11434/v1"))

@@ -526,7 +526,7 @@ def test_an_interpreter_of_the_operators_own_is_left_alone(place):
 def test_with_only_remote_models_the_one_to_try_must_be_named(place):
     remote = "model_list: [{model_name: gpt, litellm_params: {model: openai/gpt, api_base: 'https://example.org'}}]\n"
     (place.folder / "config.yaml").write_text(remote)
-    with pytest.raises(RefusedError, match=r"none is local; set upgrade\.canary_model"):
+    with pytest.raises(RefusedError, match=r"of gpt would cost money; set upgrade\.canary_model"):
         opened(place, Told(WELL)).upgrade(NEW, dry_run=False)
 
     place.settings_file.write_text("upgrade: {canary_model: gpt}\n")
