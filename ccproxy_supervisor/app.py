@@ -29,6 +29,7 @@ from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Event
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.core.printable import printable
 from ccproxy_supervisor.door import Door, each
 from ccproxy_supervisor.edge import last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
@@ -78,10 +79,10 @@ def run(home: Home, *, verbose: bool = False) -> int:
             os.chdir(home.folder)
             anyio.run(_run, home, plan, owned, verbose)
     except ConfigError as error:
-        print(f"cannot run: the configuration is unusable\n{error}", file=sys.stderr)
+        print(printable(f"cannot run: the configuration is unusable\n{error}"), file=sys.stderr)
         return UNUSABLE
     except HomeTaken as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return TAKEN
     return STOPPED
 

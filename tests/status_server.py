@@ -12,10 +12,10 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 class Said:
-    """*document* is answered to every `/status`, *page* to every `/`; *asked* counts the former."""
+    """*document* is answered to everything, but *page* to every `/`; *asked* counts the former."""
 
-    def __init__(self, document, page=None):
-        self.document, self.page, self.asked = document, page, 0
+    def __init__(self, document, page=None, status=200):
+        self.document, self.page, self.asked, self.status = document, page, 0, status
 
     def handler(self):
         said = self
@@ -28,11 +28,13 @@ class Said:
                 else:
                     said.asked += 1
                     body, headers = json.dumps(said.document).encode(), {"Content-Type": "application/json"}
-                self.send_response(200)
+                self.send_response(said.status)
                 for name, value in {**headers, "Content-Length": str(len(body)), "Connection": "close"}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
+
+            do_POST = do_GET  # noqa: N815
 
             def address_string(self):
                 return "client"

@@ -71,6 +71,25 @@ def test_imports_go_down():
     assert found == []
 
 
+def test_commands_print_through_one_door():
+    """All but what `logs` and `status` show in colours, which `view` has made printable."""
+    doors = {"echo", "secho", "style", "print", "confirm", "prompt", "dump", "write"}
+    found = set()
+    for path in (HOUSE / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(getattr(node, "func", None), "attr", None) or getattr(
+                getattr(node, "func", None), "id", None
+            )
+            if name in doors and not (name == "confirm" and isinstance(node.func, ast.Name)):
+                found.add((path.stem, name))
+    found -= {("files", "write")}  # into a file
+    assert found == {
+        *(("output", each) for each in ("echo", "style", "confirm")),
+        ("logs", "write"),
+        ("status", "print"),
+    }
+
+
 @pytest.mark.parametrize(
     ("where", "line"),
     [

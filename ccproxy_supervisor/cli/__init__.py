@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
+
+from ccproxy_supervisor.core.printable import printable
 
 #: Command -> module of this package that has it, under the command's name, or that name with `_command` appended.
 COMMANDS = {
@@ -43,6 +46,13 @@ class Commands(click.Group):
         module = import_module(f"ccproxy_supervisor.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_command")
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:  # its words may be the daemon's, and those a file's
+            error.message = printable(error.message)  # type: ignore[misc]
+            raise
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,14 +6,14 @@ import http.client
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from ccproxy_supervisor.cli.output import fail
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.edge.home import Home, locate
 from ccproxy_supervisor.edge.ownership import control_of, owned, owner
@@ -38,12 +38,6 @@ def home_of(config: str | None) -> Home:
     if os.geteuid() == 0:
         become(owner_of(home.folder))
     return home
-
-
-def fail(message: str, code: int = 1) -> NoReturn:
-    """Say what went wrong on standard error, and exit."""
-    click.echo(message, err=True)
-    sys.exit(code)
 
 
 class NotRunning(Exception):  # noqa: N818 - a fact, not an error

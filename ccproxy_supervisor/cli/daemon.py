@@ -7,6 +7,7 @@ import sys
 import click
 
 from ccproxy_supervisor.cli.common import config_option, home_of, order
+from ccproxy_supervisor.cli.output import say
 
 
 @click.command()
@@ -51,7 +52,7 @@ def stop(config: str | None) -> None:
 
     Example: ccproxy-supervisor stop
     """
-    click.echo(order(config, "/stop", timeout=10.0)["result"])
+    say(order(config, "/stop", timeout=10.0)["result"])
 
 
 @click.command()
@@ -61,9 +62,9 @@ def rotate(config: str | None) -> None:
 
     Example: ccproxy-supervisor rotate
     """
-    click.echo(order(config, "/rotate", timeout=10.0)["result"])
+    say(order(config, "/rotate", timeout=10.0)["result"])
 
 
 def _report(report: dict[str, str]) -> None:
-    click.echo(f"{report['result']}: {report['detail']}")
+    say(f"{report['result']}: {report['detail']}")
     sys.exit(0 if report["result"] in ("applied", "rolled", "unchanged") else 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ccproxy_supervisor.cli.common import fail
+from ccproxy_supervisor.cli.output import fail, hand_out, say
 
 SHIPPED = ("config", "launchd")
 
@@ -47,16 +47,16 @@ def files(name: str | None, to: str | None) -> None:
     if to is not None:
         copy({each: every[each] for each in chosen}, Path(to).expanduser())
     elif name in every:
-        click.echo(every[name].read_bytes(), nl=False)
+        hand_out(every[name].read_bytes())
     else:
-        click.echo("\n".join(chosen))
+        say("\n".join(chosen))
 
 
 def copy(chosen: dict[str, Traversable], folder: Path) -> None:
     for name, source in chosen.items():
         target = folder / name
         if os.path.lexists(target):
-            click.echo(f"kept {target}: it is there already")
+            say(f"kept {target}: it is there already")
             continue
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -64,4 +64,4 @@ def copy(chosen: dict[str, Traversable], folder: Path) -> None:
                 file.write(source.read_bytes())
         except OSError as error:
             fail(f"cannot write {target}: {error.strerror}")
-        click.echo(f"wrote {target}")
+        say(f"wrote {target}")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ccproxy_supervisor.cli.common import config_option, fail, home_of
+from ccproxy_supervisor.cli.common import config_option, home_of
+from ccproxy_supervisor.cli.output import fail, say, say_json
 
 if TYPE_CHECKING:
     from ccproxy_supervisor.core.settings import Settings
@@ -51,12 +52,12 @@ def traefik(
         if targets:
             tokens.put(Path(targets).absolute(), fleet.targets(settings), 0o644)
         if output == "-":
-            click.echo(front.current(home, settings, tokens.load(_ledger(home)).directed(None, entry_points)), nl=False)
+            say(front.current(home, settings, tokens.load(_ledger(home)).directed(None, entry_points)), nl=False)
             return
         ledger, written = _change(home, settings, lambda ledger: ledger.directed(path, entry_points))
-    click.echo(f"wrote {written}; tokens: {len(ledger.tokens)}, hosts: {len(settings.fleet) or 1}", err=True)
+    say(f"wrote {written}; tokens: {len(ledger.tokens)}, hosts: {len(settings.fleet) or 1}", err=True)
     if not ledger.tokens:
-        click.echo("nobody may pass yet: ccproxy-supervisor token add NAME", err=True)
+        say("nobody may pass yet: ccproxy-supervisor token add NAME", err=True)
 
 
 def _compare(home: Home, settings: Settings, ledger: Ledger) -> None:
@@ -65,7 +66,7 @@ def _compare(home: Home, settings: Settings, ledger: Ledger) -> None:
     path = front.output(home, ledger)
     if front.stale(home, settings, ledger):
         fail(f"{path} is out of date; run: ccproxy-supervisor traefik")
-    click.echo(f"{path} is up to date; tokens: {len(ledger.tokens)}")
+    say(f"{path} is up to date; tokens: {len(ledger.tokens)}")
 
 
 @click.group()
@@ -92,9 +93,9 @@ def add(config: str | None, name: str, *, stdin: bool) -> None:
         home, settings = _read(config)
         now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         ledger, path = _change(home, settings, lambda ledger: ledger.add(name, now, given))
-    click.echo(f"{name} may pass; {path} is rewritten. Keep the token, it is not shown again.", err=True)
+    say(f"{name} may pass; {path} is rewritten. Keep the token, it is not shown again.", err=True)
     if not stdin:
-        click.echo(ledger.tokens[-1].secret)
+        say(ledger.tokens[-1].secret)
 
 
 @token.command("list")
@@ -105,18 +106,16 @@ def list_tokens(config: str | None, *, as_json: bool) -> None:
 
     Example: ccproxy-supervisor token list
     """
-    import json
-
     from ccproxy_supervisor.deploy.tokens import load
 
     with _plainly():
         tokens = load(_ledger(home_of(config))).tokens
     if as_json:
         told = [{"name": t.name, "created": t.created, "fingerprint": t.fingerprint} for t in tokens]
-        click.echo(json.dumps(told, indent=1))
+        say_json(told)
         return
     for t in tokens:
-        click.echo(f"{t.name:<32}  {t.created}  {t.fingerprint}")
+        say(f"{t.name:<32}  {t.created}  {t.fingerprint}")
 
 
 @token.command()
@@ -130,7 +129,7 @@ def revoke(config: str | None, name: str) -> None:
     with _plainly():
         home, settings = _read(config)
         _, path = _change(home, settings, lambda ledger: ledger.revoke(name))
-    click.echo(f"{name} may not pass any more; {path} is rewritten", err=True)
+    say(f"{name} may not pass any more; {path} is rewritten", err=True)
 
 
 def _ledger(home: Home) -> Path:

@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from ccproxy_supervisor.cli.common import fail, home_of
+from ccproxy_supervisor.cli.common import home_of
+from ccproxy_supervisor.cli.output import fail, say
 
 
 @click.command()
@@ -27,7 +28,7 @@ def init(home: str | None, *, no_litellm: bool) -> None:
     if faults := [fault for fault in place.replaceable() if fault.source != "."]:  # what is ours is closed below
         fail("\n".join(f"cannot make a home there: {fault}" for fault in faults), 78)
     try:
-        prepare(place.folder, click.echo)
+        prepare(place.folder, say)
     except OSError as error:
         fail(f"cannot make {place.folder}: {error.strerror}: {error.filename}")
     if not no_litellm:
@@ -35,5 +36,5 @@ def init(home: str | None, *, no_litellm: bool) -> None:
             settings = parse(place.read(place.settings_file))
             opened.first(settings.proxy.python, settings.upgrade.denied)
             plan = place.read_plan(os.environ, sys.executable)
-        click.echo(f"Start it with: ccproxy-supervisor run --config {place.settings_file}")
-        click.echo(f"and then try:  {question(place.folder, plan)}")
+        say(f"Start it with: ccproxy-supervisor run --config {place.settings_file}")
+        say(f"and then try:  {question(place.folder, plan)}")

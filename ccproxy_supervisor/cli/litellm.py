@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ccproxy_supervisor.cli.common import NotRunning, ask, config_option, fail, home_of
+from ccproxy_supervisor.cli.common import NotRunning, ask, config_option, home_of
+from ccproxy_supervisor.cli.output import confirm, fail, say
+from ccproxy_supervisor.core.printable import printable
 
 UNPACKING = "unpacking"  # what is said while the files of all packages are put in place
 
@@ -90,7 +92,7 @@ def _daemon(home: Home, method: str, path: str, body: dict[str, Any], timeout: f
 
 
 def _confirmed(question: str) -> bool:
-    return sys.stdin.isatty() and click.confirm(f"{question} Install it all the same?")
+    return sys.stdin.isatty() and confirm(f"{question} Install it all the same?")
 
 
 class Lines:
@@ -100,13 +102,13 @@ class Lines:
         self._told: set[tuple[int, bool]] = set()
 
     def say(self, text: str) -> None:
-        click.echo(text)
+        say(text)
 
     def show(self, done: int, total: int, what: str) -> None:
         step = (4 * done // max(total, 1), what == UNPACKING)
         if step not in self._told:
             self._told.add(step)
-            click.echo(f"  {done} of {total} packages: {what}")
+            say(f"  {done} of {total} packages: {what}")
 
     def end(self) -> None:
         pass
@@ -118,17 +120,17 @@ class Bar:
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        done = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        done = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
         self._bar = Progress(TextColumn("  packages"), *done, transient=True)
         self._task = self._bar.add_task("")
 
     def say(self, text: str) -> None:
         self._bar.stop()
-        click.echo(text)
+        say(text)
 
     def show(self, done: int, total: int, what: str) -> None:
         self._bar.start()
-        self._bar.update(self._task, completed=done, total=total, description=what)
+        self._bar.update(self._task, completed=done, total=total, description=printable(what))
 
     def end(self) -> None:
         self._bar.stop()

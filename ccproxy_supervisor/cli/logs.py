@@ -13,7 +13,8 @@ from operator import attrgetter
 
 import click
 
-from ccproxy_supervisor.cli.common import config_option, fail, glimpse, home_of
+from ccproxy_supervisor.cli.common import config_option, glimpse, home_of
+from ccproxy_supervisor.cli.output import fail, say
 from ccproxy_supervisor.core.model import LOGS
 from ccproxy_supervisor.view.entry import LEVELS, Entry, Wanted
 from ccproxy_supervisor.view.files import LogFiles
@@ -41,7 +42,13 @@ Show = Callable[[Entry], object]
 @click.option(
     "-n", "--lines", type=click.IntRange(min=0), help=f"How many at most, before those that -f adds.  [default: {SOME}]"
 )
-@click.option("--raw", "--json", "raw", is_flag=True, help="Print the lines as they stand in the files.")
+@click.option(
+    "--raw",
+    "--json",
+    "raw",
+    is_flag=True,
+    help="Print the lines as they stand in the files; on a terminal what would steer it is written in code.",
+)
 def logs(
     config: str | None, names: tuple[str, ...], *, follow: bool, level: str | None, worker: int | None,
     since: str | None, lines: int | None, raw: bool,
@@ -77,10 +84,10 @@ def _show_past(files: Iterable[LogFiles], wanted: Wanted, horizon: float | None,
             break
         if len(found) == count:
             if horizon is not None:
-                click.echo(f"older lines are left out; -n shows more than {count}", err=True)
+                say(f"older lines are left out; -n shows more than {count}", err=True)
             break
         if horizon is None and looked_at == max(count, MANY):
-            click.echo(f"only the last {looked_at} lines were looked at; --since goes further back", err=True)
+            say(f"only the last {looked_at} lines were looked at; --since goes further back", err=True)
             break
         if wanted(entry):
             found.append(entry)
@@ -102,6 +109,8 @@ def _follow(files: Iterable[LogFiles], wanted: Wanted, show: Show) -> None:
 
 def _printer(*, raw: bool) -> Show:
     out = sys.stdout.buffer
+    if raw and sys.stdout.isatty():
+        return lambda entry: say(entry.line.decode(errors="replace"))
     if raw:
         return lambda entry: out.write(entry.line + b"\n")
     lines = Lines(

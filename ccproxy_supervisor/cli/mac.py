@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ccproxy_supervisor.cli.common import Command, NotRunning, ask, config_option, fail, home_of
+from ccproxy_supervisor.cli.common import Command, NotRunning, ask, config_option, home_of
+from ccproxy_supervisor.cli.output import confirm, fail, say, say_json
 from ccproxy_supervisor.edge.home import Home, locate
 from ccproxy_supervisor.edge.person import acting_as
 
@@ -59,12 +60,12 @@ def install(config: str | None, label: str, user: str | None, *, daemon: bool, s
     try:
         service.refuse_rivals(job, place, (launchd.place(daemon=False, owner=owner), launchd.place(daemon=True)))
         if dry_run:
-            click.echo("\n".join(service.steps(job, place)))
+            say("\n".join(service.steps(job, place)))
             return
         _need_launchctl()
         service.refuse_misuse(job)
         service.install(job, place, _hands())
-    except service.ServiceError as error:
+    except (service.ServiceError, ValueError) as error:
         fail(str(error))
 
 
@@ -88,8 +89,8 @@ def uninstall(config: str | None, label: str, *, daemon: bool, purge: bool, yes:
     home = _home_of_service(place.file(label), config, daemon=daemon, purge=purge)
     person = _person_of_service(place.file(label)) if daemon else None
     if dry_run:
-        click.echo(f"launchctl bootout {place.target(label)}, and wait until it is gone\nremove {place.file(label)}")
-        click.echo(f"delete {home.folder}" if purge else f"keep {home.folder}")
+        say(f"launchctl bootout {place.target(label)}, and wait until it is gone\nremove {place.file(label)}")
+        say(f"delete {home.folder}" if purge else f"keep {home.folder}")
         return
     _need_launchctl()
     if daemon and os.geteuid() != 0:
@@ -100,12 +101,12 @@ def uninstall(config: str | None, label: str, *, daemon: bool, purge: bool, yes:
                 deletion.check(home.settings_file)
                 _confirm(home.folder, yes)
         removed = service.uninstall(label, place, _hands())
-        click.echo(f"removed {place.target(label)}" if removed else f"{place.target(label)} was not installed")
+        say(f"removed {place.target(label)}" if removed else f"{place.target(label)} was not installed")
         if purge:
             with acting_as(person):
                 _refuse_to_purge_the_living(home)
                 deletion.delete(home.settings_file)
-            click.echo(f"deleted {home.folder}")
+            say(f"deleted {home.folder}")
     except (service.ServiceError, OSError) as error:
         fail(str(error))
 
@@ -122,7 +123,6 @@ def doctor(config: str | None, label: str, traefik: str, *, as_json: bool) -> No
 
     Example: ccproxy-supervisor doctor
     """
-    import json
     import time
 
     from ccproxy_supervisor.deploy import doctor as deploy_doctor
@@ -141,18 +141,18 @@ def doctor(config: str | None, label: str, traefik: str, *, as_json: bool) -> No
             _print(finding, topic if topic != last else "")
         last = topic
     if as_json:
-        click.echo(json.dumps([{"topic": topic} | finding.document() for topic, finding in findings], indent=2))
+        say_json([{"topic": topic} | finding.document() for topic, finding in findings])
     sys.exit(deploy_doctor.exit_code(finding for _, finding in findings))
 
 
 def _print(finding: Finding, heading: str) -> None:
     mark, colour = MARKS[finding.level]
     if heading:
-        click.secho(f"\n{heading}", bold=True)
+        say("\n", (heading, {"bold": True}))
     evidence = f": {finding.evidence}" if finding.evidence else ""
-    click.echo(f" {click.style(mark, fg=colour)} {finding.title}{click.style(evidence, dim=True)}")
+    say(" ", (mark, {"fg": colour}), f" {finding.title}", (evidence, {"dim": True}))
     if finding.remedy:
-        click.echo(f"   → {finding.remedy}")
+        say(f"   → {finding.remedy}")
 
 
 def _owner(user: str | None) -> Owner:
@@ -201,8 +201,8 @@ def _person_of_service(file: Path) -> Owner:
 
 def _confirm(folder: Path, yes: bool) -> None:
     if not yes:
-        click.echo(f"{folder} holds: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
-        click.confirm(f"Delete {folder} with all that?", abort=True)
+        say(f"{folder} holds: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
+        confirm(f"Delete {folder} with all that?", abort=True)
 
 
 def _job(home: Home, label: str, owner: Owner | None, socket: bool) -> Job:
@@ -235,7 +235,7 @@ def _hands() -> Hands:
     from ccproxy_supervisor.deploy import service
     from ccproxy_supervisor.deploy.program import run
 
-    return service.Hands(run, click.echo, _health)
+    return service.Hands(run, say, _health)
 
 
 def _health(settings: Settings) -> str | None:

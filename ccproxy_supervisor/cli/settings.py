@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 import click
 
-from ccproxy_supervisor.cli.common import config_option, fail, glimpse, home_of
+from ccproxy_supervisor.cli.common import config_option, glimpse, home_of
+from ccproxy_supervisor.cli.output import fail, say, say_json
 
 
 @click.command()
@@ -32,21 +32,21 @@ def check(config: str | None, *, deep: bool) -> None:
     except ConfigError as error:
         fail(str(error), 78)
     for warning in (*plan.warnings, *home.check_permissions(plan.settings)):
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     for place, why in weaknesses(program(sys.executable)):
-        click.echo(f"warning: {place}, of this program, {why}")
+        say(f"warning: {place}, of this program, {why}")
     places = (launchd.place(daemon=False), launchd.place(daemon=True))
     for short in launchd.short_exit_timeouts(home.settings_file, plan.settings, places):
-        click.echo(f"warning: {short}")
+        say(f"warning: {short}")
     if deep:
         from ccproxy_supervisor.deploy.validate import validate
 
         if wrong := validate(plan):
             fail(wrong, 78)
     models = ", ".join(dict.fromkeys(model.name for model in plan.litellm.models)) or "none"
-    click.echo(f"{home.settings_file} is in order: LiteLLM {plan.birth.litellm_version or 'unknown'}, models {models}")
+    say(f"{home.settings_file} is in order: LiteLLM {plan.birth.litellm_version or 'unknown'}, models {models}")
     for line in told(plan.litellm.models, plan.settings.models):
-        click.echo(line)
+        say(line)
 
 
 @click.command()
@@ -57,8 +57,7 @@ def schema() -> None:
     """
     from ccproxy_supervisor.core.settings import schema as settings_schema
 
-    json.dump(settings_schema(), sys.stdout, indent=2)
-    click.echo()
+    say_json(settings_schema())
 
 
 @click.command()
@@ -73,8 +72,8 @@ def version(config: str | None) -> None:
     from ccproxy_supervisor import __version__
     from ccproxy_supervisor.edge.home import litellm_version
 
-    click.echo(f"ccproxy-supervisor {__version__}")
-    click.echo(f"python {platform.python_version()}")
+    say(f"ccproxy-supervisor {__version__}")
+    say(f"python {platform.python_version()}")
     home = home_of(config)
     found = litellm_version(str(glimpse(home, "proxy", "python", "venv/bin/python")))
-    click.echo(f"litellm {found or 'not installed'} ({home.folder})")
+    say(f"litellm {found or 'not installed'} ({home.folder})")

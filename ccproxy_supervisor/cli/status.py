@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +9,9 @@ from typing import Any
 
 import click
 
-from ccproxy_supervisor.cli.common import NOT_RUNNING, NotRunning, ask, config_option, fail, home_of
+from ccproxy_supervisor.cli.common import NOT_RUNNING, NotRunning, ask, config_option, home_of
+from ccproxy_supervisor.cli.output import fail, say, say_json
+from ccproxy_supervisor.core.printable import printable
 from ccproxy_supervisor.edge.home import Home
 
 EVERY = 1.0  # seconds
@@ -45,7 +46,7 @@ def status(config: str | None, *, as_json: bool, watch: bool) -> None:
     except NotRunning:
         fail(f"not running: no daemon answers for {home.folder}", NOT_RUNNING)
     if as_json:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        say_json(document)
     else:
         _show(document)
     sys.exit(0 if document["status"] == "healthy" else 1)
@@ -57,7 +58,7 @@ def _show(document: dict[str, Any]) -> None:
     if not sys.stdout.isatty():
         from ccproxy_supervisor.view.plain import plain
 
-        click.echo(plain(sheet(document, time.time())))
+        say(plain(sheet(document, time.time())))
         return
     from rich.console import Console
 
@@ -87,7 +88,7 @@ def _watch(home: Home) -> None:
     for answer in _answers(home):
         if gist(answer) != gist(last):
             shown = answer if isinstance(answer, str) else plain(sheet(answer, time.time()))
-            click.echo(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n{shown}\n")
+            say(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')}\n{shown}\n")
         last = answer
 
 
@@ -103,6 +104,6 @@ def _watch_on_terminal(home: Home) -> None:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         for answer in _answers(home):
             last = last if isinstance(answer, str) else answer
-            trouble = answer if isinstance(answer, str) else ""
+            trouble = printable(answer) if isinstance(answer, str) else ""
             known = sheet(last, time.time()) if last else None
             live.update(watched(known, trouble, time.strftime("%H:%M:%S"), console.width), refresh=True)

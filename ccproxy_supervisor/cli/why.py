@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ccproxy_supervisor.cli.common import config_option, home_of
+from ccproxy_supervisor.cli.output import say, say_json
 
 
 @click.command()
@@ -16,7 +17,6 @@ def why(config: str | None, last: int, *, as_json: bool) -> None:
 
     Example: ccproxy-supervisor why --last 1
     """
-    import json
     from datetime import datetime
 
     from ccproxy_supervisor.core.incident import tell
@@ -25,11 +25,11 @@ def why(config: str | None, last: int, *, as_json: bool) -> None:
     folder = home_of(config).run / "incidents"
     records = read(folder, last)
     if as_json:
-        click.echo(json.dumps(records, indent=1))
+        say_json(records)
         return
     if not records:
-        click.echo(f"Nothing ended without being asked to: there is no record in {folder}.")
+        say(f"Nothing ended without being asked to: there is no record in {folder}.")
     for record in records:
         at = datetime.fromisoformat(record["at"]).astimezone()
-        click.secho(f"{at:%Y-%m-%d %H:%M:%S}", bold=True)
-        click.echo("\n".join(f"  {line}" for line in tell(record)))
+        say((f"{at:%Y-%m-%d %H:%M:%S}", {"bold": True}))
+        say("\n".join(f"  {line}" for line in tell(record)))

@@ -135,7 +135,11 @@ def _socket(host: str, port: int) -> dict[str, str]:
 
 
 def render(job: Job) -> bytes:
-    return plistlib.dumps(plist(job), sort_keys=False)
+    """Write it down; raises ValueError for a path that no property list can hold."""
+    try:
+        return plistlib.dumps(plist(job), sort_keys=False)
+    except ValueError:
+        raise ValueError(f"cannot make a service of {job.home}: there are control characters in a path") from None
 
 
 def installed(file: Path) -> dict[str, Any] | None:

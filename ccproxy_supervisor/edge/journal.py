@@ -18,6 +18,7 @@ from ccproxy_supervisor.core.model import (
     State,
     Transition,
 )
+from ccproxy_supervisor.core.printable import printable
 
 LEVELS = ("debug", "info", "warning", "error")
 Fields = dict[str, Any]
@@ -47,7 +48,8 @@ class Writer:
         self._write(line.encode(errors="replace") + b"\n")
         if self._show:
             words = " ".join(f"{key}={value}" for key, value in fields.items() if key != "output")  # `why` shows it
-            self._show(f"{now.astimezone():%H:%M:%S} {level:7} {name:20} {words}".rstrip().encode(errors="replace"))
+            said = printable(f"{now.astimezone():%H:%M:%S} {level:7} {name:20} {words}".rstrip())
+            self._show(said.encode())
 
     def _lines(self, event: Event) -> list[tuple[str, str, Fields]]:
         match event:

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from ccproxy_supervisor.core.lines import spoken
+from ccproxy_supervisor.core.printable import printable
 from ccproxy_supervisor.view.entry import Entry
-from ccproxy_supervisor.view.words import printable
 
 COLOURS = {"debug": "2", "warning": "33", "error": "31", "critical": "1;31"}
 FIRST = ("time", "level", "event", "logger", "message")  # said before all others, or instead of them
@@ -35,7 +35,7 @@ class Lines:
             text = printable(entry.line.decode(errors="replace"))
             return f"{self._paint(f'{entry.log:7}', '2')} {text}"
         fields = entry.fields
-        level = self._paint(f"{entry.level:7}", COLOURS.get(entry.level, ""))
+        level = self._paint(f"{printable(entry.level):7}", COLOURS.get(entry.level, ""))
         name = (
             f"{fields['event']:20}" if "event" in fields else f"{fields.get('logger', '')}: {fields.get('message', '')}"
         )

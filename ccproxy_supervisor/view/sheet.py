@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccproxy_supervisor.core.incident import spell
-from ccproxy_supervisor.view.words import ago, memory, printable
+from ccproxy_supervisor.core.printable import printable
+from ccproxy_supervisor.view.words import ago, memory
 
 GOOD, BUSY, BAD, DIM, NONE = "good", "busy", "bad", "dim", ""
 TONES = {
