@@ -26,7 +26,7 @@ from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.incident import crashed, killed, stuck
 from ccproxy_supervisor.core.known import known
-from ccproxy_supervisor.core.model import Event
+from ccproxy_supervisor.core.model import Child, Event
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.printable import printable
@@ -56,6 +56,7 @@ from ccproxy_supervisor.edge.terminal import Terminal
 from ccproxy_supervisor.edge.upgrades import Upgrades
 from ccproxy_supervisor.edge.wake import Wake
 from ccproxy_supervisor.handover import Handover
+from ccproxy_supervisor.herald import Herald
 from ccproxy_supervisor.lasting import lasting
 from ccproxy_supervisor.orders import Orders
 from ccproxy_supervisor.pool import Pool
@@ -140,6 +141,7 @@ class Daemon:
         self.metrics = Metrics([self.gauges, ProcessGauges(), room, self.upgrades])
         self.keeper = Keeper(self.tell, self._kept)
         self.door.listeners += [self.writer, self.metrics, self.incidents, self.board, self.handover]
+        self.door.listeners.append(Herald(self.board.health, self.children))
 
     async def run(self) -> None:
         self.logs.start()
@@ -234,6 +236,9 @@ class Daemon:
     @property
     def pool(self) -> Pool | None:
         return self.supervisor.pool if self.supervisor else None
+
+    def children(self) -> list[Child]:
+        return [worker.child for worker in self.pool.workers if worker.child] if self.pool else []
 
     @property
     def why(self) -> str:

@@ -50,8 +50,11 @@ def wait_until_gone(pid: int, seconds: float = 30.0) -> None:
 class Daemon:
     """*settings* are merged, section by section, over quick ones; without *python* LiteLLM is the stub."""
 
-    def __init__(self, python: str | None = None, litellm: str = LITELLM_CONFIG, **settings: dict[str, Any]) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="cc-"))
+    def __init__(
+        self, python: str | None = None, litellm: str = LITELLM_CONFIG, folder: Path | None = None,
+        **settings: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="cc-"))
         self.port, self.admin_port = free_ports(2)
         self.settings: dict[str, dict[str, Any]] = {
             "proxy": {

@@ -37,9 +37,9 @@ def shipped(*models: dict[str, Any], **changes: Any) -> str:
     return yaml.safe_dump(config)
 
 
-def real(litellm: str | None = None, **settings: dict[str, Any]) -> Daemon:
+def real(litellm: str | None = None, folder: Path | None = None, **settings: dict[str, Any]) -> Daemon:
     """A daemon, not started yet. Patient, for LiteLLM starts in ten seconds on a busy machine."""
-    daemon = Daemon(interpreter(), litellm or shipped(), health={"interval": "2s", "timeout": "5s"})
+    daemon = Daemon(interpreter(), litellm or shipped(), folder, health={"interval": "2s", "timeout": "5s"})
     daemon.change(proxy={"hold": "300s", "drain_timeout": "30s"}, logs={"rotate": "never"}, models={"interval": "off"})
     daemon.change(**settings)
     daemon.write("echo.py", (ROOT / "config" / "echo.py").read_text())

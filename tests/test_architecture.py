@@ -13,7 +13,7 @@ VALUES = {"datetime", "decimal", "difflib", "hashlib", "ipaddress", "json", "mat
 DAEMON = {"anyio", "h11", "prometheus_client", "psutil", "pydantic", "starlette", "uvicorn", "yaml"}
 ANYTHING = sys.stdlib_module_names
 HEART = ("bell", "ports", "worker", "seat", "pool", "supervisor")
-ROOMS = ("lasting", "door", "board", "asking", "orders", "handover", "takeover", "app")  # app and its helpers
+ROOMS = ("lasting", "door", "board", "herald", "asking", "orders", "handover", "takeover", "app")  # app and its helpers
 #: Of each part of the house: what else of the house it may know, and which libraries.
 FLOORS = {
     "core": (set(), WORDS | VALUES | {"pydantic", "pydantic_core", "yaml"}),

@@ -212,6 +212,9 @@ class Child(Protocol):
     def drain(self, seconds: float) -> None:
         """Tell it to stop accepting, finish what is in flight for at most *seconds*, and leave."""
 
+    def inform(self, facts: dict[str, Any]) -> None:
+        """Tell it what to answer to who asks for the health of the service."""
+
     def signal(self, number: int) -> None:
         """Send *number* to its process group, if it is still there."""
 

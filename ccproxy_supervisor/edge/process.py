@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import psutil
@@ -21,6 +22,7 @@ from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Child, SpawnError, Usage
 from ccproxy_supervisor.core.plan import CONFIG, Birth, Plan
 
+NEWS = 128 << 10  # bytes that a control socket should hold: news of a thousand models goes at once
 LAST_WORDS = 0.2  # seconds to wait for what a dead worker's pipes still hold; a grandchild may keep them open
 
 
@@ -43,6 +45,8 @@ class OsChild:
         self._process, self._control, self._capture = process, control, capture
         self._ready, self._accepting, self._draining = anyio.Event(), anyio.Event(), anyio.Event()
         self._visitors: deque[socket.socket] = deque()
+        self._orders, self._news, self._full = b"", b"", anyio.Event()
+        self._known: dict[str, Any] = {}
         self.stats = known(lambda: psutil.Process(process.pid), None)  # None: dead already
 
     async def wait(self) -> int:
@@ -70,16 +74,25 @@ class OsChild:
         return self._capture.tail()
 
     def visit(self) -> socket.socket:
-        """Connect to its private door by way of the control socket: no path that somebody could remove. Raises OSError."""
+        """Connect to its private door by way of the control socket: no path that somebody could remove. Raises OSError.
+        The descriptor goes with whatever is being said: a line must not be broken by another."""
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._control, [b"visit\n"], [theirs.fileno()])
+            sent = socket.send_fds(self._control, [self._orders or b"visit\n"], [theirs.fileno()])
+            self._orders = self._orders[sent:]
         except BaseException:
             ours.close()
             theirs.close()
             raise
         self._visitors.append(theirs)  # until it is received: macOS may clear away what is under way and nobody's
         return ours
+
+    def inform(self, facts: dict[str, Any]) -> None:
+        """Let it answer *facts* to who asks for health; said only when more than the uptime has changed."""
+        if (lasting := {**facts, "uptime": None}) != self._known:
+            self._known = lasting
+            self._news = f"health {json.dumps(facts, ensure_ascii=False)}\n".encode()
+            self._speak()
 
     async def listen(self) -> None:
         """Hear what the launcher says, for as long as it lives."""
@@ -107,10 +120,30 @@ class OsChild:
                 elif line == b"met" and self._visitors:
                     self._visitors.popleft().close()
 
+    async def speak_on(self) -> None:
+        """Say what the socket did not hold at once, for as long as it lives."""
+        while True:
+            await self._full.wait()
+            await anyio.wait_writable(self._control)
+            self._full = anyio.Event()
+            self._speak()
+
     def _tell(self, order: str) -> None:
-        """The socket holds thousands of orders; one that does not fit goes to a worker past hearing."""
-        with suppress(OSError):
-            self._control.send(order.encode() + b"\n")
+        self._orders += order.encode() + b"\n"
+        self._speak()
+
+    def _speak(self) -> None:
+        """Never waits. Of a worker that does not listen, only the latest news is kept."""
+        while self._orders or self._news:
+            if not self._orders:
+                self._orders, self._news = self._news, b""
+            try:
+                self._orders = self._orders[self._control.send(self._orders) :]
+            except BlockingIOError:
+                self._full.set()
+                return
+            except OSError:  # it is gone
+                self._orders = self._news = b""
 
 
 class Spawner:
@@ -138,6 +171,7 @@ class Spawner:
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(child.listen)
+                    tasks.start_soon(child.speak_on)
                     yield child
                     tasks.cancel_scope.cancel()
             finally:
@@ -153,6 +187,8 @@ class Spawner:
             capture = self._capture(f"worker {number}")
             closing.callback(capture.close)
             ours, theirs = socket.socketpair()
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NEWS)  # of 8 KiB on macOS
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NEWS)
         except OSError as error:
             raise SpawnError(f"cannot make pipes for worker {number}: {error.strerror}") from error
         closing.enter_context(ours)

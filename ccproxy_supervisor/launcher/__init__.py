@@ -5,10 +5,11 @@ The folder may be copied anywhere and is run by its path, see `__main__`.
 
     CONFIG_FILE_PATH=… python launcher/__main__.py --number 3 --control-fd 5 --public-fd 6 --log-fd 7 --uds run/w3.sock --drain 30
 
-The control descriptor is one end of a socket pair. We are told `activate` (accept on the public socket) and
-`drain SECONDS` (stop accepting, finish, leave); `visit` comes with a descriptor, a connection to the private door, and is
-answered with `met`. Its end means that the supervisor is dead: drain and leave. We say
-`ready` (the private socket answers and the first request will not be slow), `accepting` and `draining`.
+The control descriptor is one end of a socket pair. We are told `activate` (accept on the public socket),
+`drain SECONDS` (stop accepting, finish, leave) and `health JSON` (what the public `/health` answers); with a word, mostly
+`visit`, may come a descriptor, a connection to the private door, and is answered with `met`. Its end means that the
+supervisor is dead: drain and leave. We say `ready` (the private socket answers and the first request will not be slow),
+`accepting` and `draining`.
 SIGTERM drains too. Exit status: 0 drained, 75 requests were cut at the deadline, 3 start-up failed, 70 event loop stuck.
 
 uvicorn >= 0.33 is reached through Config, Server.serve(sockets=), started, should_exit, and two overrides:

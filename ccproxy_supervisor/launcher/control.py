@@ -10,6 +10,8 @@ import socket
 import threading
 from collections.abc import Callable
 
+from .health import LONGEST, Health
+
 STUCK = 70  # exit status
 
 
@@ -21,6 +23,7 @@ class Control:
         self._line = socket.socket(fileno=fd)
         self.loop: asyncio.AbstractEventLoop | None = None
         self.receive: Callable[[socket.socket], object] | None = None  # whoever visits the private door
+        self.health = Health()
         self.activated, self.leaving = asyncio.Event(), asyncio.Event()
         self._armed = False
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C in a terminal is for the supervisor
@@ -33,18 +36,23 @@ class Control:
             os.write(self.fd, word.encode() + b"\n")
 
     def obey(self, order: str) -> None:
-        word, _, seconds = order.partition(" ")
-        if word == "visit":
-            return  # the visitor itself came as a descriptor
-        if word == "drain":
-            self.drain = float(seconds or self.drain)
+        """A word that we do not know is of a newer supervisor, and not for us."""
+        word, _, rest = order.partition(" ")
+        if word == "health":
+            self.health.hear(rest)
+        elif word == "activate":
+            self._set(self.activated)
+        elif word == "drain":
+            self.drain = float(rest or self.drain)
             self._arm()
-        if self.loop is None:
-            if word == "drain":
+            if self.loop is None:
                 os._exit(0)  # nothing served yet, nothing to drain
-            self.activated.set()
+            self._set(self.leaving)
+
+    def _set(self, event: asyncio.Event) -> None:
+        if self.loop is None:
+            event.set()
             return
-        event = self.activated if word == "activate" else self.leaving
         with contextlib.suppress(RuntimeError):  # the loop is closed: we are leaving already
             self.loop.call_soon_threadsafe(event.set)
 
@@ -62,6 +70,8 @@ class Control:
             *lines, buffer = (buffer + data).split(b"\n")
             for line in lines:
                 self.obey(line.decode())
+            if len(buffer) > LONGEST:
+                return self.obey("drain")  # not our supervisor's words
 
     def _admit(self, descriptor: int) -> None:
         """A connection to the private door that needs no path: the supervisor's probe."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from .answers import answer, forget, unauthorized
 from .control import Control
+from .guard import refuses
+
+LARGEST = 64 << 20  # bytes that are read of a refused request
 
 
 class Private:
@@ -22,7 +26,8 @@ class Private:
 
 
 class Public:
-    """The application behind the shared listener.
+    """The application behind the shared listener. `/health` is answered here, at no cost: LiteLLM's own, for which it
+    generates with every model, is left with a query, and on the private socket.
 
     `Connection: close` on every answer: a client or Traefik must not keep a connection to a worker that may drain,
     and each new connection is free to go to whichever worker accepts it.
@@ -31,12 +36,27 @@ class Public:
     def __init__(self, private: Private, control: Control) -> None:
         self.private, self.control = private, control
 
+    async def _answers(self, scope: Any, receive: Any, send: Any) -> bool:
+        """Answer what needs no LiteLLM, if it is that."""
+        if scope["path"] == "/health" and scope["method"] in ("GET", "HEAD") and not scope["query_string"]:
+            health = self.control.health
+            await answer(scope, send, health.status, health.facts(), (b"cache-control", b"no-store"))
+        elif reason := refuses(scope):
+            await forget(receive, LARGEST)
+            document = unauthorized(scope["path"], reason)
+            await answer(scope, send, 401, document, (b"x-should-retry", b"false"), (b"www-authenticate", b"Bearer"))
+        else:
+            return False
+        return True
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def close_after(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             await send(message)
 
+        if scope["type"] == "http" and await self._answers(scope, receive, close_after):
+            return
         scope["state"] = {**self.private.state, **(scope.get("state") or {})}
         try:
             await self.private.app(scope, receive, close_after if scope["type"] == "http" else send)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import time
 
 import httpx
@@ -69,10 +70,58 @@ def told(daemon, name):
 def test_only_who_has_the_key_is_served(daemon, key):
     assert ask(daemon, key).status_code == 200
     for wrong in (None, key + "x", "sk-1234"):
-        assert ask(daemon, wrong).status_code in (400, 401, 500)
+        refused = ask(daemon, wrong)
+        assert (refused.status_code, refused.headers["x-should-retry"]) == (401, "false")
+        assert refused.json()["error"]["type"] == "authentication_error"
+    assert daemon.get("/v1/models").json()["error"]["code"] == "invalid_api_key"
+    assert "Traceback" not in (daemon.folder / "logs" / "stderr.log").read_text()
     with Load(daemon.port, key=key, rate=10, streams=1) as load:
         time.sleep(0.5)
     assert load.lost == []
+
+
+HEADERS = ["x-api-key", "x-litellm-api-key", "api-key", "x-goog-api-key", "Ocp-Apim-Subscription-Key"]
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_the_key_is_taken_as_litellm_takes_it(daemon, key, name):
+    assert daemon.get("/v1/models", headers={name: key}).status_code == 200
+    assert daemon.get("/v1/models", headers={name: key + "x"}).status_code == 401
+    both = daemon.get("/v1/models", headers={name: key, "Authorization": "Bearer sk-other"})
+    assert both.status_code == (200 if name == "x-litellm-api-key" else 401)
+
+
+def test_what_litellm_leaves_open_is_open(daemon):
+    """And nothing else is: what it says itself to who has no key, it says on the private socket."""
+    uds = httpx.HTTPTransport(uds=str(daemon.home.socket(daemon.status()["workers"][0]["worker"])))
+    with httpx.Client(transport=uds, base_url="http://w", timeout=60) as inside:
+        for path in (
+            "/",
+            "/health/liveliness",
+            "/health/readiness",
+            "/ui/",
+            "/routes",
+            "/public/providers",
+            "/nowhere",
+        ):
+            own, ours = inside.get(path).status_code, daemon.get(path, timeout=60).status_code
+            assert (path, ours) == (path, 401 if path == "/nowhere" else own)
+        for path in ("/v1/models", "/health?model=echo", "/model/info", "/key/list", "/metrics"):
+            assert inside.get(path).status_code in (400, 401, 500)
+            assert (path, daemon.get(path).status_code) == (path, 401)
+
+
+def test_health_costs_nothing_and_needs_no_key(daemon):
+    answer = daemon.get("/health")
+    assert answer.json()["models"] == httpx.get(daemon.admin_url + "/health").json()["models"] != []
+    assert {"status", "uptime"} < set(answer.json())
+    assert answer.elapsed.total_seconds() < 5
+
+
+def test_ps_finds_the_workers(daemon):
+    shown = subprocess.run(["ps", "axww", "-o", "pid=,command="], capture_output=True, text=True, check=True).stdout
+    found = [int(line.split()[0]) for line in shown.splitlines() if "litellm" in line and str(daemon.folder) in line]
+    assert set(daemon.pids()) <= set(found)
 
 
 def test_the_probes_have_the_key(daemon):

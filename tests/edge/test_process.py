@@ -66,7 +66,7 @@ def workshop(tmp_path):
 
     @asynccontextmanager
     async def hire(python=sys.executable, **env):
-        complete = {"PATH": os.environ["PATH"], "PYTHONPATH": str(STUB), "LITELLM_MASTER_KEY": "sk-very-secret", **env}
+        complete = {"PATH": os.environ["PATH"], "PYTHONPATH": str(STUB), **env}
         birth = Birth(python=python, config="config.yaml", env=tuple(complete.items()), digest="a")
         spawn = Spawner(
             listener, tmp_path, Launcher(tmp_path / "run"), lambda birth: birth.config, lambda _: Pipes(tmp_path),
@@ -194,11 +194,59 @@ async def test_a_program_that_does_not_exist_is_a_spawn_error(workshop):
 
 
 async def test_secrets_are_in_the_environment_and_never_in_the_arguments(workshop):
-    async with workshop() as child:
+    async with workshop(LITELLM_MASTER_KEY="sk-very-secret") as child:
         await child.ready()
         process = psutil.Process(child.pid)
         assert process.environ()["LITELLM_MASTER_KEY"] == "sk-very-secret"
         assert "sk-very-secret" not in " ".join(process.cmdline())
+
+
+async def test_a_request_without_the_key_is_refused_in_the_shape_of_its_api(workshop):
+    async with workshop(LITELLM_MASTER_KEY="sk-very-secret") as child, public(workshop) as outside:
+        await child.activate()
+        await outside.post("/v1/messages", content=b"x" * (4 << 20))  # read to its end: the answer must not be lost
+        anthropic = await outside.post("/v1/messages", json={"model": "echo"}, headers={"x-api-key": "sk-other"})
+        openai = await outside.post("/v1/chat/completions", json={"model": "echo"})
+        good = await outside.post("/v1/messages", json={"model": "echo"}, headers={"x-api-key": "sk-very-secret"})
+        alive = await outside.get("/health/liveliness")
+    said = "Send the proxy's key as Authorization: Bearer, or as x-api-key."
+    wrong = {"type": "authentication_error", "message": f"The API key is not valid. {said}"}
+    none = {"message": f"No API key was sent. {said}", "type": "invalid_request_error"}
+    assert anthropic.json() == {"type": "error", "error": wrong}
+    assert openai.json() == {"error": none | {"param": None, "code": "invalid_api_key"}}
+    for answer in (anthropic, openai):
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (401, "false")
+    assert (good.status_code, alive.status_code) == (200, 200)
+
+
+async def test_health_is_answered_from_what_was_last_told(workshop):
+    async with workshop() as child, public(workshop) as outside, private(workshop) as inside:
+        await child.activate()
+        assert (await outside.get("/health")).status_code == 503
+        child.inform(
+            {"status": "healthy", "uptime": 3600.0, "models": ["ollama/llama2"] * 20_000}
+        )  # as much as it takes
+        child.inform({"status": "degraded", "uptime": 3700.0, "models": ["ollama/llama2", "ö"]})
+        while (answer := await outside.get("/health")).json()["status"] != "degraded":
+            pass
+        assert answer.json()["models"] == ["ollama/llama2", "ö"]
+        assert 3700 <= answer.json()["uptime"] < 3760
+        head = await outside.head("/health")
+        assert (head.status_code, head.content) == (200, b"")
+        assert (await outside.get("/health?model=echo")).json()["healthy_endpoints"] == [{"model": "echo"}]
+        assert (await inside.get("/health")).json()["healthy_endpoints"] == [{"model": None}]
+
+
+async def test_of_one_that_does_not_listen_only_the_latest_news_is_kept(workshop):
+    async with workshop(STUB_START_DELAY="0.5") as child:
+        child.signal(signal.SIGSTOP)
+        for number in range(200):
+            child.inform({"status": "healthy", "uptime": 0.0, "models": [f"{number}" * 10_000]})
+        assert len(child._orders) + len(child._news) < 200_000
+        child.signal(signal.SIGCONT)
+        async with public(workshop) as outside:
+            await child.activate()
+            assert (await outside.get("/health")).json()["models"] == ["199" * 10_000]
 
 
 async def test_records_reach_the_log_as_json_lines(workshop):

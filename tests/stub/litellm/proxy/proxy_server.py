@@ -19,6 +19,7 @@ if "STUB_START_DELAY" in os.environ:
     time.sleep(float(os.environ["STUB_START_DELAY"]))
 BALLAST = bytearray(int(os.environ.get("STUB_BALLAST", "0")) << 20)
 SICK = False
+master_key = os.environ.get("LITELLM_MASTER_KEY")
 
 
 async def app(scope, receive, send):
