@@ -33,7 +33,7 @@ from ccproxy_supervisor.core.printable import printable
 from ccproxy_supervisor.door import Door, each
 from ccproxy_supervisor.edge import last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
-from ccproxy_supervisor.edge.copies import forget_configs, keep_config
+from ccproxy_supervisor.edge.births import Births
 from ccproxy_supervisor.edge.embedded import serve_tcp, serve_unix
 from ccproxy_supervisor.edge.fetch import fetch
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Reading, Sources
@@ -117,6 +117,7 @@ class Daemon:
             self.incidents.latest_line, self.upgrades.document, time.time,
         )  # fmt: skip
         self.launcher = Launcher(home.run)
+        self.births = Births(home.run / "births", self.tell)
         self.takeover = Takeover(lambda: self.plan.settings, self.launcher.started, self.tell)
         self.state = StateFile(home.run / "state.json", self.tell_from_thread)
         self.handover = Handover(
@@ -198,7 +199,7 @@ class Daemon:
     async def _supervise(self, public: socket.socket, saved: Saved) -> None:
         home, handover = self.home, self.handover
         spawn = process.Spawner(
-            public, home.folder, self.launcher, keep_config, self.logs.capture, handover.enrol, handover.leave
+            public, home.folder, self.launcher, self.births.keep, self.logs.capture, handover.enrol, handover.leave
         )
         ports = Ports(
             spawn=spawn,
@@ -213,6 +214,7 @@ class Daemon:
         slots = [Slot(number, old.record, old.restarts, old.last_ending) for number, old in saved.slots.items()]
         answer = partial(self._answer, public)
         with public:
+            self._forget_births()
             self.supervisor = Supervisor(self.plan, self.read, self.adopt, ports, answer, slots)
             await self.supervisor.run()
 
@@ -262,7 +264,7 @@ class Daemon:
         self.plan = plan
         each(
             [
-                partial(forget_configs, plan.birth),
+                self._forget_births,
                 partial(self.logs.adopt, settings.logs, self.home.path(settings.logs.directory)),
                 partial(self.writer.adopt, settings.logs.level),
                 partial(self.ollama.adopt, settings.ollama, models),
@@ -275,6 +277,12 @@ class Daemon:
         """Connect to worker *number*; raises OSError."""
         workers = self.pool.workers if self.pool else []
         return process.visit(next((worker.child for worker in workers if worker.number == number), None))
+
+    def _forget_births(self) -> None:
+        """A worker may read on what it was born from, one that is being seen off too."""
+        workers = self.pool.workers if self.pool else []
+        if not self.takeover.remaining:
+            self.births.forget([self.plan.birth, *(worker.plan.birth for worker in workers)])
 
     async def ask_serving(self, path: str, timeout: float) -> Answer | Failure | None:
         """Ask a serving worker for *path*; None while there is none. An upstream's error may repeat a key."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from ccproxy_supervisor.core.document import Document, read
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path
 
@@ -26,6 +28,8 @@ class Merged:
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
     root: Document | None = None
+    text: str = ""
+    """The first file, or one that says the same without including any."""
     _owner: dict[str, Document] = field(default_factory=dict)
     _items: dict[str, list[tuple[Document, int]]] = field(default_factory=dict)
 
@@ -63,7 +67,7 @@ class Merged:
 
 def gather(text: str, source: str, include: Include | None) -> Merged:
     """Read *text* and, with *include*, all that it includes; faults are collected."""
-    merged, pending, seen = Merged(), [(source, text)], {source}
+    merged, pending, seen = Merged(text=text), [(source, text)], {source}
     while pending:
         file, text = pending.pop(0)
         document = _read(text, file, merged, root=merged.root is None)
@@ -79,7 +83,16 @@ def gather(text: str, source: str, include: Include | None) -> Merged:
             if found and found[0] not in seen:
                 seen.add(found[0])
                 pending.append(found)
+    if len(seen) > 1:
+        merged.text = yaml.safe_dump(_plain(merged.value), sort_keys=False, allow_unicode=True)
     return merged
+
+
+def _plain(value: Any) -> Any:
+    """As YAML knows it: lists instead of tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _read(text: str, source: str, merged: Merged, *, root: bool) -> Document | None:

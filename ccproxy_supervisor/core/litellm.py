@@ -9,6 +9,7 @@ from typing import Any
 from ccproxy_supervisor.core.deployment import Model, deployment, ollama_name
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path, nearest
 from ccproxy_supervisor.core.includes import Include, Merged, gather
+from ccproxy_supervisor.core.modules import dotted_names
 
 __all__ = ["MASTER_KEY", "LiteLLMConfig", "Model", "parse_litellm", "same_model"]
 
@@ -26,12 +27,15 @@ _NOT_ITS = frozenset(
 class LiteLLMConfig:
     """*models* in the order of the file; a name may be there more than once (LiteLLM balances over them).
 
-    *variables* are those that it sets itself and that are set nowhere else.
+    *variables* are those that it sets itself and that are set nowhere else. *text* says all that it says, in one file;
+    *names* are those in it that could be of Python modules.
     """
 
     models: tuple[Model, ...]
     warnings: tuple[Fault, ...] = ()
     variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    text: str = field(default="", repr=False, compare=False)
+    names: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
 
 def parse_litellm(
@@ -49,7 +53,8 @@ def parse_litellm(
     if merged.faults:
         raise ConfigError(merged.faults)
     models = tuple(reader.judged(model) for model in reader.models)
-    return LiteLLMConfig(models, tuple(merged.warnings), tuple(reader.variables.items()))
+    names = frozenset(dotted_names(merged.value))
+    return LiteLLMConfig(models, tuple(merged.warnings), tuple(reader.variables.items()), merged.text, names)
 
 
 def same_model(one: str, other: str) -> bool:

@@ -37,6 +37,15 @@ _TELLING = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """The texts that a worker is born from: *read* by their paths, and as they are *kept* for it, by their paths below the
+    config's folder, the config first."""
+
+    read: tuple[tuple[str, str], ...] = ()
+    kept: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Birth:
     """What only a new process can take on. Two births are the same when their *digest* is."""
 
@@ -46,13 +55,13 @@ class Birth:
     digest: str
     auth: str = "open"
     litellm_version: str | None = None
-    config_digest: str = ""  # of LiteLLM's config and all it includes
-    config_text: str = field(default="", repr=False)
+    sources: Sources = field(default_factory=Sources, repr=False)
 
     def differs(self, new: Birth) -> tuple[str, ...]:
         """Name what *new* brings that the settings do not show; never a value."""
-        parts = {
-            new.config: self.config_digest == new.config_digest,
+        before, after = dict(self.sources.read), dict(new.sources.read)
+        parts = {path: before.get(path) == after.get(path) for path in after | before}
+        parts |= {
             "LiteLLM's version": self.litellm_version == new.litellm_version,
             "the interpreter": self.python == new.python,
             "the workers' environment": self.env == new.env,
@@ -86,15 +95,11 @@ def worker_env(
     return env | ({MASTER_KEY: key} if key else {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"})
 
 
-def birth(
-    python: str, config: str, texts: tuple[str, ...], env: Mapping[str, str], auth: str, version: str | None
-) -> Birth:
-    """Fix what a worker is born with; *texts* are the LiteLLM config and what it includes."""
+def birth(python: str, config: str, sources: Sources, env: Mapping[str, str], auth: str, version: str | None) -> Birth:
+    """Fix what a worker is born with."""
     complete = tuple(sorted(env.items()))
-    digest = sha256(json.dumps([python, config, texts, complete, auth, version]).encode()).hexdigest()
-    return Birth(
-        python, config, complete, digest, auth, version, sha256("\0".join(texts).encode()).hexdigest(), texts[0]
-    )
+    whole = [python, config, sources.read, sources.kept, complete, auth, version]
+    return Birth(python, config, complete, sha256(json.dumps(whole).encode()).hexdigest(), auth, version, sources)
 
 
 def own_key(secret: Mapping[str, str], proxy: ProxySettings) -> str | None:

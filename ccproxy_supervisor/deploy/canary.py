@@ -21,7 +21,7 @@ from ccproxy_supervisor.core.ollama import read_models, root
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.settings import OllamaSettings
 from ccproxy_supervisor.deploy.errors import RefusedError
-from ccproxy_supervisor.edge.copies import keep_config
+from ccproxy_supervisor.edge.births import Births
 from ccproxy_supervisor.edge.fetch import fetch
 from ccproxy_supervisor.edge.home import Home
 from ccproxy_supervisor.edge.launcher import Launcher
@@ -78,8 +78,9 @@ async def audition(home: Home, plan: Plan, model: str) -> str | None:
     """Say why a worker of *plan* does not answer for *model*, with its last words; None when it does."""
     with _unused_port() as listener, tempfile.TemporaryFile() as file:
         output = Output(file.fileno(), Secrets().plus(plan.secrets))
+        births = Births(home.run / "births", lambda _: None)
         spawn = Spawner(
-            listener, home.folder, Launcher(home.run), keep_config, lambda _: output, lambda *_: None, lambda _: None
+            listener, home.folder, Launcher(home.run), births.keep, lambda _: output, lambda *_: None, lambda _: None
         )
         seconds = plan.settings.proxy.start_timeout
         try:

@@ -96,6 +96,7 @@ def main() -> None:
     control, logs = Control(args.control_fd, args.drain), LogLines(args.log_fd, args.number)
     from uvicorn.importer import import_from_string
 
+    sys.path.append(os.path.dirname(os.environ.get("CONFIG_FILE_PATH", "")) or os.getcwd())  # a handler's neighbours
     with aside():
         app = import_from_string(args.app)
     logs.adopt_loggers()

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from ccproxy_supervisor.core.plan import Plan, birth, secrets, worker_env
+from ccproxy_supervisor.core.plan import Plan, Sources, birth, secrets, worker_env
 from ccproxy_supervisor.core.settings import Settings
 
 BORN = {
     "python": "/v/bin/python",
     "config": "/h/c.yaml",
-    "texts": ("a",),
+    "sources": Sources((("/h/c.yaml", "a"), ("/h/e.py", "e"))),
     "env": {"A": "1"},
     "auth": "open",
     "version": "1",
@@ -53,7 +53,8 @@ def test_births_of_the_same_things_are_the_same():
     [
         {"python": "/w/bin/python"},
         {"config": "/h/d.yaml"},
-        {"texts": ("a", "")},
+        {"sources": Sources((("/h/c.yaml", "a"),))},
+        {"sources": Sources((("/h/c.yaml", "a"), ("/h/e.py", "e")), (("c.yaml", "a"),))},
         {"env": {"A": "2"}},
         {"env": {"A": "1", "B": ""}},
         {"auth": "master-key"},
@@ -94,11 +95,14 @@ def test_secrets_are_the_key_the_secret_file_and_what_is_named_like_one():
 
 def test_births_say_what_differs_and_never_a_value():
     old = birth(**BORN)
-    new = birth(**BORN | {"texts": ("b",), "env": {"A": "hunter2"}, "python": "/w/bin/python", "version": "2"})
+    sources = Sources((("/h/c.yaml", "b"), ("/h/f.py", "f")))
+    new = birth(**BORN | {"sources": sources, "env": {"A": "hunter2"}, "python": "/w/bin/python", "version": "2"})
 
     assert old.differs(old) == ()
     assert old.differs(new) == (
         "/h/c.yaml changed",
+        "/h/f.py changed",
+        "/h/e.py changed",
         "LiteLLM's version changed",
         "the interpreter changed",
         "the workers' environment changed",

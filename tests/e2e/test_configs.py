@@ -16,13 +16,15 @@ from test_real_configs import CONFIGS, KEYS, include
 from ccproxy_supervisor.core.litellm import parse_litellm
 
 READ = """
-import asyncio, json, sys
+import asyncio, json, os, sys
 from litellm.proxy.proxy_server import ProxyConfig
 async def read(path):
     _, models, _ = await ProxyConfig().load_config(router=None, config_file_path=path)
     return [(model["model_name"], model["litellm_params"]["model"]) for model in models or ()]
-found = {path: asyncio.run(read(path)) for path in sys.argv[1:]}
-print("FOUND", json.dumps(found))
+async def main():
+    print("FOUND", json.dumps({path: await read(path) for path in sys.argv[1:]}), flush=True)
+    os._exit(0)  # tasks of LiteLLM's that nothing cancels
+asyncio.run(main())
 """
 
 

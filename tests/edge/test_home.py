@@ -12,7 +12,6 @@ import pytest
 
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.settings import Settings, parse
-from ccproxy_supervisor.edge.copies import forget_configs, keep_config
 from ccproxy_supervisor.edge.home import Home, locate
 
 LITELLM = "model_list: [{model_name: echo, litellm_params: {model: hosted_vllm/echo, mock_response: hi}}]\n"
@@ -524,26 +523,3 @@ def test_a_private_home_has_no_permission_faults(home):
     home.prepare(Settings())
 
     assert home.check_permissions(Settings()) == []
-
-
-def test_a_copy_of_an_old_configuration_that_cannot_be_removed_costs_nothing_but_room(home):
-    birth = home.read_plan(ENVIRON).birth
-    stuck = home.path(f".config.{'0' * 16}.yaml")
-    (stuck / "inside").mkdir(parents=True)
-    forget_configs(birth)
-
-    assert stuck.is_dir()
-    assert Path(keep_config(birth)).read_text() == LITELLM
-
-
-@pytest.mark.parametrize("left", [b"", b"model_list: [", LITELLM.encode() + b"x"])
-def test_a_copy_that_a_power_loss_has_spoiled_is_made_anew(home, left):
-    home.path("config.yaml").write_text(LITELLM + "# Grüße\n", encoding="utf-8")
-    birth = home.read_plan(ENVIRON).birth
-    copy = Path(keep_config(birth))
-    copy.write_bytes(left)
-
-    assert Path(keep_config(birth)) == copy
-    assert copy.read_bytes() == home.path("config.yaml").read_bytes()
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert not list(home.folder.glob(".config.*.new"))

@@ -6,27 +6,22 @@ import contextlib
 import os
 import secrets as entropy
 import stat
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ccproxy_supervisor.core.costmap import with_modes
-from ccproxy_supervisor.core.envfile import parse_env
 from ccproxy_supervisor.core.faults import ConfigError, Fault
-from ccproxy_supervisor.edge.home.custody import environment, modules, weaknesses
-from ccproxy_supervisor.edge.home.interpreter import cost_map, interpreter_fault, litellm_version
+from ccproxy_supervisor.edge.home.custody import weaknesses
 
 if TYPE_CHECKING:  # pydantic takes 0.3 s: who only asks where things are must not wait for it
-    from ccproxy_supervisor.core.litellm import LiteLLMConfig
     from ccproxy_supervisor.core.plan import Plan
-    from ccproxy_supervisor.core.settings import ProxySettings, Settings
+    from ccproxy_supervisor.core.settings import Settings
 
 SETTINGS = "supervisor.yaml"
 _LARGEST_FILE = 1 << 20
 _TOLD = 10  # of as many faults as an environment has files
-_LONGEST_SOCKET = 103  # bytes of path, on macOS; Linux has four more
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,91 +151,9 @@ class Home:
 
         *interpreter* stands in for the one that `proxy.python` names.
         """
-        from ccproxy_supervisor.core.checks import strangers
-        from ccproxy_supervisor.core.litellm import LiteLLMConfig
-        from ccproxy_supervisor.core.plan import Plan, birth, own_key, secrets, too_short, worker_env
-        from ccproxy_supervisor.core.settings import examine
+        from ccproxy_supervisor.edge.home.reading import read_plan
 
-        settings, found = examine(self.read(self.settings_file), self.shown(self.settings_file))
-        if settings is None or any(fault.path.startswith("proxy") for fault in found):
-            raise ConfigError(found)  # which other files to read is not known
-        proxy, config = settings.proxy, self.path(settings.proxy.config)
-        faults = [*found, *self._long_sockets(settings), *self.replaceable()]
-        secret: dict[str, str] | None = None
-        with _gathered(faults):
-            secret = self._env_file(proxy)
-        key: str | None = None
-        with _gathered(faults):
-            key = own_key(secret or {}, proxy) or (None if proxy.auth == "open" else self.master_key())
-        env = worker_env(environ, str(config), (secret or {}) | proxy.env, key)
-        texts: dict[Path, str] = {}
-        litellm = LiteLLMConfig(())
-        with _gathered(faults):
-            litellm = self._litellm(config, None if secret is None else env, proxy.auth, texts)
-        own = dict(litellm.variables)
-        python = ""
-        with _gathered(faults):
-            python = interpreter or self._python(proxy)
-        faults += self.replaceable(*self._relied_on(settings, texts), *environment(python))
-        if faults:
-            raise ConfigError(dict.fromkeys(faults))
-        litellm = replace(litellm, models=with_modes(litellm.models, partial(cost_map, python)))
-        born = birth(python, str(config), tuple(texts.values()), own | env, proxy.auth, litellm_version(python))
-        hidden = secrets(key, secret or {}, own | proxy.env)
-        short = too_short(secret or {}, str(proxy.env_file))
-        unknown = strangers(litellm.models, settings.models, self.shown(self.settings_file))
-        return Plan(settings, litellm, born, hidden, (*litellm.warnings, *short, *unknown))
-
-    def _litellm(self, config: Path, env: Mapping[str, str] | None, auth: str, texts: dict[Path, str]) -> LiteLLMConfig:
-        """Read LiteLLM's config and all it includes; their *texts* are collected."""
-        from ccproxy_supervisor.core.litellm import parse_litellm
-
-        def include(source: str, name: str) -> tuple[str, str]:
-            """Beside the file that names it, else beside the first one, as LiteLLM looks for it."""
-            places = [Path(os.path.abspath(file.parent / name)) for file in (self.path(source), config)]
-            path = next((place for place in places if place.exists()), places[0])
-            texts[path] = self.read(path, remedy=f"it is included by {source}")
-            return self.shown(path), texts[path]
-
-        texts[config] = self.read(config)
-        return parse_litellm(texts[config], env, self.shown(config), auth, include)
-
-    def _relied_on(self, settings: Settings, texts: Mapping[Path, str]) -> Iterator[str | Path]:
-        """What must be nobody else's to change; *texts* are LiteLLM's config and all it includes."""
-        yield from (self.settings_file, self.run, self.path("master.key"), *texts)
-        yield from map(self.path, (settings.logs.directory, os.path.dirname(settings.admin.socket)))
-        yield from filter(None, [settings.proxy.env_file and self.path(settings.proxy.env_file)])
-        searched = settings.proxy.env.get("PYTHONPATH", "").split(":")
-        folders = (self.path(settings.proxy.config).parent, self.folder, *map(self.path, filter(None, searched)))
-        yield from modules(map(str, folders), texts.values())
-
-    def _env_file(self, proxy: ProxySettings) -> dict[str, str]:
-        if proxy.env_file is None:
-            return {}
-        path = self.path(proxy.env_file)
-        return parse_env(self.read(path, private=True, remedy="remove proxy.env_file"), self.shown(path))
-
-    def _python(self, proxy: ProxySettings) -> str:
-        """Resolve the interpreter's folder but not the file: a virtual environment is known by where its link is."""
-        path = self.path(proxy.python)
-        reason = ""
-        if os.path.lexists(path) and (broken := interpreter_fault(path)):
-            reason = f"{broken}; run: ccproxy-supervisor upgrade --repair"
-        elif not os.path.isfile(path):
-            reason = "no such file; run: ccproxy-supervisor init"
-        elif not os.access(path, os.X_OK):
-            reason = f"not executable; run: chmod +x '{path}'"
-        if reason:
-            fault = Fault(self.shown(self.settings_file), f"cannot run '{path}': {reason}", "proxy.python")
-            raise ConfigError([fault])
-        return os.path.join(os.path.realpath(path.parent), path.name)
-
-    def _long_sockets(self, settings: Settings) -> Iterator[Fault]:
-        for path in (self.socket(9_999_999), self.path(settings.admin.socket)):
-            length = len(os.fsencode(path))
-            if length > _LONGEST_SOCKET:
-                message = f"cannot make the socket '{path}': {length} bytes, and macOS allows {_LONGEST_SOCKET}"
-                yield Fault(self.shown(self.settings_file), f"{message}; choose a home with a shorter path")
+        return read_plan(self, environ, interpreter)
 
 
 def locate(option: str | None, environ: Mapping[str, str]) -> Home:
@@ -248,11 +161,3 @@ def locate(option: str | None, environ: Mapping[str, str]) -> Home:
     folder = environ.get("CCPROXY_HOME") or os.path.join(environ.get("HOME") or "~", "ccproxy")
     file = option or os.path.join(folder, SETTINGS)
     return Home(Path(os.path.abspath(os.path.expanduser(file))))
-
-
-@contextlib.contextmanager
-def _gathered(faults: list[Fault]) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        faults += error.faults

@@ -15,6 +15,13 @@ def litellm_version(python: str) -> str | None:
     return os.path.basename(max(found))[len("litellm-") : -len(".dist-info")] if found else None
 
 
+def python_version(python: str) -> tuple[int, int] | None:
+    """Of the environment of *python*, by the name of its folder; None when that does not say."""
+    sites = glob(os.path.join(escape(os.path.dirname(os.path.dirname(python))), "lib", "python3.*", "site-packages"))
+    versions = {re.sub(r"\D", "", os.path.basename(os.path.dirname(site)).partition(".")[2]) for site in sites}
+    return (3, int(versions.pop() or 0)) if len(versions) == 1 else None
+
+
 def cost_map(python: str) -> str:
     """Read LiteLLM's list of models in the environment of *python*; empty when it cannot be."""
     prefix = os.path.dirname(os.path.dirname(python))
