@@ -39,6 +39,7 @@ from ccproxy_supervisor.edge.fetch import fetch
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Reading, Sources
 from ccproxy_supervisor.edge.holding import Holding
 from ccproxy_supervisor.edge.home import Home
+from ccproxy_supervisor.edge.home.reading import read_plan
 from ccproxy_supervisor.edge.incidents import Incidents
 from ccproxy_supervisor.edge.journal import Writer
 from ccproxy_supervisor.edge.keeper import Keeper, Restore, restore_folder
@@ -73,7 +74,7 @@ def run(home: Home, *, verbose: bool = False) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to hear it
     last_words.bound()
     try:
-        plan = home.read_plan(os.environ)
+        plan = read_plan(home, os.environ)
         if faults := home.prepare(plan.settings):
             raise ConfigError(faults)
         with owning(home.run, plan.settings.admin.socket) as owned:
@@ -254,7 +255,7 @@ class Daemon:
         self.waiting.cancel()
 
     def read(self, python: str | None = None) -> Plan:
-        plan = self.home.read_plan(os.environ, python)
+        plan = read_plan(self.home, os.environ, python)
         self.logs.hide({*self.plan.secrets, *plan.secrets})
         return plan
 

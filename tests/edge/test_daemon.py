@@ -183,7 +183,7 @@ def test_an_edit_that_was_never_reloaded_reaches_no_restarted_worker(daemon):
 
     config = Path(daemon.get("/env").json()["CONFIG_FILE_PATH"])
     assert "hello from echo" in config.read_text()
-    assert config.parent == daemon.folder
+    assert config.parent.parent == daemon.folder / "run" / "births"
 
 
 def test_copies_of_old_configurations_are_removed(daemon):
@@ -191,7 +191,7 @@ def test_copies_of_old_configurations_are_removed(daemon):
     daemon.write("config.yaml", (daemon.folder / "config.yaml").read_text() + "# changed\n")
     assert daemon.order("/reload")["changes"] == [f"{daemon.folder}/config.yaml changed"]
 
-    (copy,) = daemon.folder.glob(".config.*.yaml")
+    (copy,) = daemon.folder.glob("run/births/*/config.yaml")
     assert copy.read_text().endswith("# changed\n")
     assert oct(copy.stat().st_mode)[-3:] == "600"
 
