@@ -72,6 +72,7 @@ class Daemon:
             self.settings["proxy"]["env"] = {"PYTHONPATH": str(STUB)}
         self.change(**settings)
         self.write("config.yaml", litellm)
+        self.program = ["-m", "ccproxy_supervisor"]
         self.home = Home(self.folder / "supervisor.yaml")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -96,7 +97,7 @@ class Daemon:
 
     def start(self, *, wait: str | None = "healthy", seconds: float = 60.0, package: Path = ROOT) -> Daemon:
         """Start it, from the folder *package*."""
-        command = [sys.executable, "-W", "error", "-m", "ccproxy_supervisor", "run"]
+        command = [sys.executable, "-W", "error", *self.program, "run"]
         command += ["--config", str(self.home.settings_file)]
         with (self.folder / "said.txt").open("ab") as said:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=package)

@@ -22,6 +22,7 @@ HEADS = 1 << 16  # bytes an answer may take beside its body: status lines, heade
 ASIDE = 8 << 10  # what a 100 Continue counts for among those bytes: an endless row of them must end soon
 PIECES = 5000  # parts an answer may come in: taking one apart costs more than its bytes
 OWN = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)  # what we lack, and not the other side
+THEIRS = (errno.EPIPE, errno.ECONNREFUSED, errno.ECONNRESET, errno.EAGAIN)  # of a connection made for us
 PORTS = {"http": 80, "https": 443}
 
 Headers = Iterable[tuple[str, str]]
@@ -95,7 +96,7 @@ async def _connect(
 ) -> SocketStream | TLSStream:
     try:
         if over is not None:
-            return await UNIXSocketStream.from_socket(over())
+            return await _visit(over)
         if unix is not None:
             return await anyio.connect_unix(unix)
         host, port = str(address.hostname), address.port or PORTS[address.scheme]
@@ -108,6 +109,14 @@ async def _connect(
         raise _NoAnswerError(reason, f"cannot connect: {_words(cause)}") from None
     except UnicodeError:
         raise _NoAnswerError("refused", "cannot connect: no such host name") from None
+
+
+async def _visit(over: Callable[[], socket.socket]) -> SocketStream:
+    try:
+        return await UNIXSocketStream.from_socket(over())
+    except OSError as error:
+        reason = "refused" if error.errno in THEIRS else UNASKED
+        raise _NoAnswerError(reason, f"cannot connect: {_words(error)}") from None
 
 
 def _cause(error: OSError) -> BaseException:

@@ -32,6 +32,6 @@ class Terminal:
     def _write(self) -> None:
         while (line := self._lines.get()) is not None:
             left = line + b"\n"
-            with suppress(OSError):  # it is full, or closed
+            with suppress(OSError, MemoryError):  # it is full, or closed
                 while left:
                     left = left[os.write(self._descriptor, left) :]

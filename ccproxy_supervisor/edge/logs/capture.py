@@ -68,7 +68,10 @@ class Capture:
         """Wait until every process has closed its ends and all is read; False after *timeout* seconds."""
         if self._all_ended.is_set():
             return True
-        return await anyio.to_thread.run_sync(self._all_ended.wait, timeout, abandon_on_cancel=True)
+        try:
+            return await anyio.to_thread.run_sync(self._all_ended.wait, timeout, abandon_on_cancel=True)
+        except RuntimeError:  # no thread to be had: what is there now must do
+            return self._all_ended.is_set()
 
     def tail(self) -> tuple[str, ...]:
         """The last lines of all streams in order of arrival, secrets hidden."""

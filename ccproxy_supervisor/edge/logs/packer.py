@@ -41,7 +41,8 @@ class Packer(threading.Thread):
         """Leave the rest for the next start."""
         self._stopped = True
         self._order.set()
-        self.join(timeout)
+        if self.is_alive():
+            self.join(timeout)
 
     def run(self) -> None:
         while self._order.wait():
@@ -49,7 +50,10 @@ class Packer(threading.Thread):
             if self._stopped:
                 return
             if self._folder is not None:
-                self._pack_all(self._folder)
+                try:
+                    self._pack_all(self._folder)
+                except Exception as error:  # the next order finds what is left
+                    self._tally.stumbled(self.name, error)
 
     def _await_calm(self) -> None:
         """While one file after the other is rotated, compressing would slow that down, and the oldest will go anyway."""

@@ -19,6 +19,7 @@ LONGEST = 64 << 10  # an unfinished line longer than this is passed on in parts
 SILENCE = 1.0  # seconds after which an unfinished line is passed on
 SMALL = 32 << 10  # less than this in one round …
 PAUSE = 0.001  # … while data keeps coming: let the pipes fill; a wake-up for every line costs four times the CPU
+STUMBLE = 0.1  # seconds until it goes on after a fault
 HAND_ON = 64 << 10  # a longer read goes on in its buffer, a shorter one is copied out of it
 
 
@@ -49,20 +50,31 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         while not self._stopped:
-            due = min((pipe.due for pipe in self._pipes), default=math.inf)
-            got = 0
-            for key, _ in self._selector.select(None if due == math.inf else max(0.0, due - time.monotonic())):
-                if key.data is None:
-                    os.read(self._woken, 4096)
-                else:
-                    got += self._read(key.data)
-            while self._orders:
-                self._orders.popleft()()
-            self._pass_on_unfinished()
-            self._pace(got)
+            try:
+                self._round()
+            except Exception as error:  # without this thread every worker would soon wait for a full pipe
+                self._tally.stumbled(self.name, error)
+                time.sleep(STUMBLE)
         self._selector.close()
         os.close(self._woken)
         os.close(self._waker)
+
+    def _round(self) -> None:
+        due = min((pipe.due for pipe in self._pipes), default=math.inf)
+        if self._orders:  # one that failed
+            due = 0.0
+        got = 0
+        for key, _ in self._selector.select(None if due == math.inf else max(0.0, due - time.monotonic())):
+            if key.data is None:
+                os.read(self._woken, 4096)
+            else:
+                got += self._read(key.data)
+        while self._orders:
+            self._orders.rotate(-1)  # one that fails is tried again after the others
+            self._orders[-1]()
+            self._orders.pop()
+        self._pass_on_unfinished()
+        self._pace(got)
 
     def _order(self, order: Callable[[], None]) -> None:
         with self._door:
@@ -72,8 +84,9 @@ class Reader(threading.Thread):
 
     def _admit(self, pipes: list[Pipe]) -> None:
         for pipe in pipes:
-            self._pipes.add(pipe)
-            self._selector.register(pipe.fd, selectors.EVENT_READ, pipe)
+            if pipe not in self._pipes:
+                self._selector.register(pipe.fd, selectors.EVENT_READ, pipe)
+                self._pipes.add(pipe)
 
     def _dismiss(self, pipes: list[Pipe]) -> None:
         for pipe in self._pipes.intersection(pipes):

@@ -6,7 +6,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import LOGS, Note
+
+MOST = 100  # kinds of faults that are told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Tally:
         self._tell, self._lock = tell, threading.Lock()
         self._counters = dict.fromkeys(LOGS, LogCounters())
         self._troubles: dict[tuple[str, str], int] = {}
+        self._stumbles: set[tuple[str, str]] = set()
 
     def counters(self) -> dict[str, LogCounters]:
         return dict(self._counters)
@@ -40,9 +44,18 @@ class Tally:
             if (what, log) in self._troubles:
                 return
             self._troubles[what, log] = self._counters[log].dropped
-        if isinstance(reason, OSError):
-            reason = reason.strerror or reason
+        if isinstance(reason, Exception):
+            reason = getattr(reason, "strerror", None) or told(reason)
         self._tell(Note("log.failed", "error", {"log": log, "reason": f"cannot {what} {log}.log: {reason}"}))
+
+    def stumbled(self, thread: str, error: Exception) -> None:
+        """A fault of whatever kind, at which *thread* goes on; told once for each."""
+        reason = told(error)
+        with self._lock:
+            if (thread, reason) in self._stumbles or len(self._stumbles) > MOST:
+                return
+            self._stumbles.add((thread, reason))
+        self._tell(Note("part.failed", "error", {"part": thread, "error": reason}))
 
     def resumed(self, what: str, *logs: str) -> None:
         """*what* works again for *logs*."""

@@ -55,16 +55,23 @@ class Writer(threading.Thread):
         self._backlog.wake()
 
     def run(self) -> None:
-        self._packer.start()
-        self._begin()
+        self._carefully(self._packer.start)
+        self._carefully(self._begin)
         while (pieces := self._backlog.take(self._until_boundary())) is not None:
-            self._follow_settings()
-            self._follow_calendar()
-            self._write_all(pieces)
-            self._follow_order()
+            self._carefully(self._follow_settings)
+            self._carefully(self._follow_calendar)
+            self._carefully(lambda now=pieces: self._write_all(now))  # type: ignore[misc]
+            self._carefully(self._follow_order)
         for file in self._files.values():
             file.close()
         self._packer.stop(RETRY)
+
+    def _carefully(self, act: Callable[[], object]) -> None:
+        """Whatever becomes of it, this thread goes on: without it nothing is written any more."""
+        try:
+            act()
+        except Exception as error:
+            self._tally.stumbled(self.name, error)
 
     def _begin(self) -> None:
         """Take up what lies in the folder: remnants, files of an earlier period, too many old ones."""
@@ -112,7 +119,7 @@ class Writer(threading.Thread):
         for piece in pieces:
             by_log.setdefault(piece.log, []).append(piece)
         for log, its in by_log.items():
-            self._write(log, its)
+            self._carefully(lambda log=log, its=its: self._write(log, its))  # type: ignore[misc]
         if self._backlog.done(pieces):
             self._tally.resumed("keep up with", *LOGS)
 
@@ -123,7 +130,7 @@ class Writer(threading.Thread):
             try:
                 file.ready()
                 file.append(pieces, self._settings.max_size, lambda: self._rotate(file, self._clock()))
-            except OSError as error:
+            except Exception as error:
                 self._give_up(file, error)
             else:
                 self._tally.resumed("write", log)
@@ -133,7 +140,7 @@ class Writer(threading.Thread):
         if self._allowance < 0:
             self._prune()
 
-    def _give_up(self, file: LogFile, error: OSError) -> None:
+    def _give_up(self, file: LogFile, error: Exception) -> None:
         file.close()
         self._retry[file.log] = time.monotonic() + RETRY
         self._tally.failed("write", file.log, error)

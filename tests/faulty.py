@@ -1,0 +1,115 @@
+"""The supervisor's program with faults in it: `python faulty.py HOME run …`.
+
+Whenever the file `arm` of HOME names another fault, each of `TARGETS` raises it at its next two calls; `hits` tells which have.
+"""
+
+import errno
+import functools
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+#: By module, what raises.
+BROKEN = {
+    "handover": ["Handover.__call__", "Handover._saved"],
+    "board": ["Board.__call__", "Board.document", "Samples.take"],
+    "orders": ["Orders.reload"],
+    "edge.admin": ["host_allowed"],
+    "edge.copies": ["forget_configs", "keep_config"],
+    "edge.embedded": ["UnixDoor.there", "UnixDoor.open"],
+    "edge.fetch": ["_exchange"],
+    "edge.gauges": ["Gauges.collect", "ProcessGauges._look"],
+    "edge.home": ["Home.read_plan"],
+    "edge.incidents": ["Incidents.__call__", "write", "Incidents.restore"],
+    "edge.journal": ["Writer.__call__"],
+    "edge.keeper": ["restore_folder"],
+    "edge.logs.capture": ["Capture.drained"],
+    "edge.logs.packer": ["Packer._pack_all"],
+    "edge.logs.reader": ["Reader._read", "Reader._give", "Reader._admit", "Reader._dismiss"],
+    "edge.logs.sink": ["LogSink.adopt"],
+    "edge.logs.writer": ["Writer._write", "Writer._follow_calendar", "Writer._follow_order", "Writer._prune"],
+    "edge.metrics": ["Metrics.__call__", "Metrics.observe_lag"],
+    "edge.models": ["ModelWatch._rounds"],
+    "edge.ollama": ["OllamaWatch._look"],
+    "edge.ownership": ["Ownership.restore"],
+    "edge.process": ["OsChild.visit"],
+    "edge.room": ["Room.collect"],
+    "edge.state": ["StateFile._put", "StateFile.restore"],
+    "edge.upgrades": ["Upgrades.document"],
+    "edge.wake": ["Wake.observe"],
+    "edge.watchdog": ["Watchdog.beat", "Watchdog.restore"],
+}
+TARGETS = [f"{module}:{path}" for module, paths in BROKEN.items() for path in paths]
+FAULTS = {
+    "ENOSPC": lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    "EROFS": lambda: OSError(errno.EROFS, os.strerror(errno.EROFS)),
+    "EACCES": lambda: OSError(errno.EACCES, os.strerror(errno.EACCES)),
+    "EMFILE": lambda: OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+    "thread": lambda: RuntimeError("can't start new thread"),
+    "system": lambda: SystemError("<built-in function proc_cmdline> returned a result with an exception set"),
+    "value": lambda: ValueError("out of range"),
+    "memory": MemoryError,
+}
+TIMES = 2
+armed, hits = "", {}
+
+
+def break_into(target):
+    module, _, path = target.partition(":")
+    owner = importlib.import_module(f"ccproxy_supervisor.{module}")
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    whole = getattr(owner, name)
+
+    @functools.wraps(whole)
+    def broken(*args, **more):
+        if armed and hits.get(target, 0) < TIMES:
+            hits[target] = hits.get(target, 0) + 1
+            made = FAULTS[armed]()
+            raise made
+        return whole(*args, **more)
+
+    setattr(owner, name, broken)
+
+
+def follow(home):
+    global armed
+    while True:
+        time.sleep(0.02)
+        order = (home / "arm").read_text() if (home / "arm").exists() else ""
+        if order != armed:
+            hits.clear()
+            armed = order
+        draft = home / ".hits"
+        draft.write_text(json.dumps({"armed": armed, "hits": hits}))
+        draft.rename(home / "hits")
+
+
+def hasten():
+    """What is waited for is not what is tested."""
+    for module, values in {
+        "lasting": {"FIRST": 0.01, "LONGEST": 0.05},
+        "edge.watchdog": {"TICK": 0.1},
+        "edge.keeper": {"EVERY": 0.1},
+        "edge.embedded": {"LOOK": 0.1},
+        "edge.logs.packer": {"CALM": 0.05},
+        "edge.models": {"SOON": 0.1},
+    }.items():
+        for name, value in values.items():
+            setattr(importlib.import_module(f"ccproxy_supervisor.{module}"), name, value)
+
+
+if __name__ == "__main__":
+    home = Path(sys.argv.pop(1))
+    for each in TARGETS:
+        break_into(each)
+    hasten()
+    threading.Thread(target=follow, args=(home,), daemon=True).start()
+    from ccproxy_supervisor.cli import main
+
+    main()
