@@ -13,6 +13,8 @@ from ccproxy_supervisor.edge.activation import ActivationError, public_sockets
 from ccproxy_supervisor.edge.listener import ListenError, open_listener
 from ccproxy_supervisor.edge.state import Leftover, Recorded, leftovers
 
+LOOK = 30.0  # seconds between two looks at who holds it, which costs as much as a thousand tries
+LATER = 1.0  # seconds between two tries once it has been taken for so long
 RETRY = 0.25  # seconds between two tries for a port that somebody else holds
 
 
@@ -69,15 +71,21 @@ class Takeover:
         return handed[0]
 
     async def _open(self) -> socket.socket:
+        begun, known, looked = current_time(), "", 0.0
         while True:
             proxy = self._settings().proxy
             try:
                 return open_listener(proxy.host, proxy.port)
             except ListenError as error:
-                if str(error) != self.why:
-                    self.why = str(error)
-                    self._journal(Note("listener.refused", "error", {"reason": self.why, "remedy": "still trying"}))
-            await sleep(RETRY)
+                if error.plain != known or current_time() >= looked + LOOK:
+                    known, looked = error.plain, current_time()
+                    self._refused(str(error))
+            await sleep(RETRY if current_time() < begun + LOOK else LATER)
+
+    def _refused(self, why: str) -> None:
+        if why != self.why:
+            self.why = why
+            self._journal(Note("listener.refused", "error", {"reason": why, "remedy": "still trying"}))
 
     async def _kill_after(self, seconds: float) -> None:
         deadline = current_time() + seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ccproxy_supervisor.core.deployment import CHAT, Model
-from ccproxy_supervisor.core.faults import Fault, nearest
+from ccproxy_supervisor.core.faults import MOST, Fault, nearest
 from ccproxy_supervisor.core.settings import ModelSettings
 
 #: What LiteLLM's check has a call for (`HealthCheckHelpers.get_mode_handlers`) …
@@ -54,11 +54,10 @@ def _unasked(model: Model, settings: ModelSettings) -> str:
 def strangers(models: Iterable[Model], settings: ModelSettings, source: str) -> Iterator[Fault]:
     """Find the names in `models.check`, of the file *source*, that LiteLLM's config does not have."""
     names = {model.name for model in models}
-    for name in dict.fromkeys(settings.check):
-        if name not in names:
-            meant = nearest(name, names)
-            hint = f"; did you mean {meant}?" if meant else ""
-            yield Fault(source, f"LiteLLM's config has no model {name}{hint}", "models.check")
+    for count, name in enumerate(name for name in dict.fromkeys(settings.check) if name not in names):
+        meant = nearest(name, names) if count < MOST else None
+        hint = f"; did you mean {meant}?" if meant else ""
+        yield Fault(source, f"LiteLLM's config has no model {name}{hint}", "models.check")
 
 
 def told(models: Iterable[Model], settings: ModelSettings) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ccproxy_supervisor.core.document import Document
-from ccproxy_supervisor.core.faults import Fault, Path, dotted, nearest
+from ccproxy_supervisor.core.faults import MOST, Fault, Path, dotted, nearest
 
 _WANTED = {
     "int_type": "a whole number",
@@ -26,8 +26,10 @@ _LIMITS = {"greater_than": "more than", "greater_than_equal": "at least", "less_
 
 def complaints(error: ValidationError, document: Document, model: type[BaseModel]) -> list[Fault]:
     """Translate every error of *error*; unknown keys are compared with the keys of *model*."""
-    known = dict(_keys(model))
-    return [document.fault(_place(one["loc"]), _say(one, known)) for one in error.errors(include_url=False)]
+    known, found = dict(_keys(model)), error.errors(include_url=False)
+    told = {id(one) for one in sorted(found, key=lambda one: document.line(one["loc"]) or 0)[:MOST]}
+    words = (_say(one, known) if id(one) in told else "is wrong too" for one in found)
+    return [document.fault(_place(one["loc"]), said) for one, said in zip(found, words, strict=True)]
 
 
 def _place(loc: Path) -> Path:

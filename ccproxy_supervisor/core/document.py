@@ -11,7 +11,8 @@ import yaml
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path, dotted
 
 _DEPTH = 40
-_NODES = 200_000  # after aliases are followed: a few lines of them can name billions
+_NODES = 50_000  # after aliases are followed: a few lines of them can name billions
+_EVENTS = 2 * _NODES  # before: a mapping's value has a key
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -52,9 +53,11 @@ def read(text: str, source: str) -> Document:
 
 
 def _bound(text: str) -> None:
-    """Refuse depth before anything recursive sees it."""
+    """Refuse depth before anything recursive sees it, and numbers before they are built."""
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for count, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if count > _EVENTS:
+            raise _refused("too many values", event)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEPTH:
             raise _refused("nested too deeply", event)

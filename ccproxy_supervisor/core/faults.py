@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+MOST = 50  # faults that are told; what has more is not mended one by one
+LONGEST = 100  # characters of a word that somebody could have meant
 Path = tuple[str | int, ...]
 
 
@@ -33,15 +35,19 @@ class Fault:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; carries every fault that was found."""
+    """A configuration that cannot be used; carries every fault that was found, of very many the first."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults = tuple(faults)
+        found = tuple(faults)
+        more = [Fault(found[0].source, f"and {len(found) - MOST} more faults")] if len(found) > MOST else []
+        self.faults = (*found[:MOST], *more)
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """Return the *known* word that was most likely meant."""
+    if len(word) > LONGEST:
+        return None
     return next(iter(get_close_matches(word, known, n=1, cutoff=likeness)), None)
 
 

@@ -16,15 +16,20 @@ BACKLOG = 1024  # macOS caps it at kern.ipc.somaxconn (128)
 
 @dataclass
 class ListenError(Exception):
-    """The address cannot be listened on now; worth another try. *holder* names who has it, if that can be seen."""
+    """The address cannot be listened on now; worth another try. Its text names who has it, if that can be seen: dear."""
 
-    address: str
+    host: str
+    port: int
     reason: str
-    holder: str | None = None
+    taken: bool
+
+    @property
+    def plain(self) -> str:
+        return f"cannot listen on {self.host}:{self.port}: {self.reason}"
 
     def __str__(self) -> str:
-        held = f" (held by {self.holder})" if self.holder else ""
-        return f"cannot listen on {self.address}: {self.reason}{held}"
+        held = holder(self.host, self.port) if self.taken else None
+        return f"{self.plain} (held by {held})" if held else self.plain
 
 
 def open_listener(host: str, port: int) -> socket.socket:
@@ -42,8 +47,7 @@ def open_listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         taken = error.errno == errno.EADDRINUSE
-        reason = error.strerror or str(error)
-        raise ListenError(f"{host}:{port}", reason, holder(host, port) if taken else None) from error
+        raise ListenError(host, port, error.strerror or str(error), taken) from error
     return sock
 
 

@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccproxy_supervisor.core import complaints
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.settings import (
     Change,
@@ -16,6 +17,7 @@ from ccproxy_supervisor.core.settings import (
     RestartSettings,
     Settings,
     changes,
+    examine,
     parse,
     schema,
 )
@@ -410,3 +412,26 @@ def test_the_schema_has_every_key_its_human_form_and_default():
     assert re.match(proxy["properties"]["drain_timeout"]["pattern"], "1h30m")
     assert not re.match(proxy["properties"]["drain_timeout"]["pattern"], "30")
     assert described["$defs"]["ModelSettings"]["properties"]["interval"]["anyOf"][1] == {"enum": ["off", False]}
+
+
+def test_of_very_many_faults_the_first_are_told_and_the_rest_counted():
+    text = "\n".join(f"key{number}: 1" for number in range(5000))
+    settings, found = examine(text, "supervisor.yaml")
+    assert settings is not None
+    assert len(found) == 5000
+    told = str(ConfigError(found)).splitlines()
+    assert told[0] == "supervisor.yaml:1: key0: unknown key; known are " + told[0].partition("known are ")[2]
+    assert told[-1] == "supervisor.yaml: and 4950 more faults"
+    assert len(told) == 51
+
+
+def test_what_was_meant_is_looked_for_as_often_as_it_is_told(monkeypatch):
+    asked = []
+    monkeypatch.setattr(complaints, "nearest", lambda word, _: asked.append(word))
+    examine("\n".join(f"key{number}: 1" for number in range(5000)), "supervisor.yaml")
+    assert asked == [f"key{number}" for number in range(50)]
+
+
+def test_a_file_of_fifty_thousand_keys_is_refused_before_it_is_built():
+    refused = fault("\n".join(f"key{number}: 1" for number in range(50_000)))
+    assert "cannot read YAML: too many values" in refused

@@ -1,10 +1,14 @@
+import contextlib
+import errno
 import socket
 
 import anyio
+import h11
 import pytest
 
-from ccproxy_supervisor.core.answer import Answer, Failure
+from ccproxy_supervisor.core.answer import Answer, Failure, verdict
 from ccproxy_supervisor.core.model import PROBE_REASONS
+from ccproxy_supervisor.edge import fetch as fetching
 from ccproxy_supervisor.edge.fetch import fetch
 from servers import answer, head, says, serving, unix_listener
 
@@ -102,6 +106,54 @@ async def test_an_endless_answer_is_cut_at_the_limit():
             await stream.send(bytes(1 << 16))
 
     assert (await ask(endless)).reason == "too_large"
+
+
+async def test_an_endless_row_of_asides_ends_soon(monkeypatch):
+    """An Ollama that says `100 Continue` for ever kept half a core busy for as long as it had to answer."""
+    taken, take = [], fetching._next
+    monkeypatch.setattr(fetching, "_next", lambda connection: taken.append(take(connection)) or taken[-1])
+
+    async def endless(stream):
+        await head(stream)
+        with contextlib.suppress(anyio.BrokenResourceError):
+            while True:
+                await stream.send(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+    assert (await ask(endless, timeout=60.0)).reason == "too_large"
+    assert sum(isinstance(event, h11.InformationalResponse) for event in taken) < 200
+
+
+async def test_an_answer_in_a_million_pieces_is_cut():
+    async def crumbs(stream):
+        await head(stream)
+        with contextlib.suppress(anyio.BrokenResourceError):
+            await stream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                await stream.send(b"1\r\nx\r\n" * 1000)
+
+    outcome = await ask(crumbs, timeout=60.0, limit=1 << 30)
+    assert (outcome.reason, "pieces" in outcome.detail) == ("too_large", True)
+
+
+@pytest.mark.parametrize(
+    "lack",
+    [OSError(errno.EMFILE, "Too many open files"), OSError(errno.EROFS, "Read-only"), RuntimeError("can't start new thread"),
+     MemoryError(), SystemError("psutil"), ValueError("anything")],
+)  # fmt: skip
+async def test_a_lack_of_ours_is_no_answer_of_theirs(lack):
+    def over():
+        raise lack
+
+    outcome = await fetch("http://worker", over=over, timeout=5)
+    judged = verdict(outcome)
+    assert (judged.reason, judged.ok, judged.blames) == ("unasked", False, False)
+
+
+async def test_a_worker_that_hangs_up_is_to_blame():
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    outcome = await fetch("http://worker", over=lambda: ours, timeout=5)
+    assert verdict(outcome).blames
 
 
 async def test_nobody_there_is_refused(tmp_path):

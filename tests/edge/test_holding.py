@@ -266,3 +266,34 @@ async def test_being_out_of_descriptors_is_survived(listener):
     async with await connect(listener):
         (await holding._accept(Full())).close()
     assert fails == []
+
+
+async def test_idle_connections_however_many_delay_no_answer(listener, monkeypatch, hurry):
+    monkeypatch.setattr(holding, "PATIENCE", 1000.0)
+    async with holding_on(listener) as held:
+        idle = [await connect(listener) for _ in range(140)]
+        with anyio.fail_after(30):
+            for _ in range(10):
+                assert (await ask(listener, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 503")
+        assert held.answered == 10
+        for stream in idle:
+            await stream.aclose()
+
+
+async def test_who_asked_and_dawdles_with_the_rest_is_answered_before_others_wait(listener, monkeypatch, hurry):
+    monkeypatch.setattr(holding, "PATIENCE", 1000.0)
+    monkeypatch.setattr(holding, "AT_ONCE", 3)
+    async with holding_on(listener) as held, anyio.create_task_group() as tasks:
+        answers = []
+
+        async def dawdle():
+            answers.append(await ask(listener, HEAD + b"Content-Length: 9\r\n\r\n{"))
+
+        for _ in range(6):
+            tasks.start_soon(dawdle)
+        with anyio.fail_after(30):
+            while len(answers) < 3:  # noqa: ASYNC110 - the others are waited for
+                await anyio.sleep(0.01)
+        assert all(answer.startswith(b"HTTP/1.1 503") for answer in answers)
+        assert held.answered >= 3
+        tasks.cancel_scope.cancel()

@@ -3,9 +3,21 @@ import socket
 import subprocess
 import sys
 
+import anyio
 import pytest
 
+from ccproxy_supervisor import takeover
+from ccproxy_supervisor.core.settings import parse
+from ccproxy_supervisor.edge import listener
 from ccproxy_supervisor.edge.listener import ListenError, holder, open_listener
+from ccproxy_supervisor.takeover import Takeover
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
 
 
 def port_of(sock):
@@ -39,12 +51,11 @@ def test_a_taken_port_names_its_holder():
         port = int(stranger.stdout.readline())
         with pytest.raises(ListenError) as refusal:
             open_listener("127.0.0.1", port)
+        told = str(refusal.value)
         stranger.stdin.close()
 
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use (held by pid {stranger.pid} (" in str(
-        refusal.value
-    )
-    assert "import socket" in str(refusal.value)
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use (held by pid {stranger.pid} (" in told
+    assert "import socket" in told
 
 
 def test_an_address_that_is_not_ours_is_refused_without_a_holder():
@@ -68,3 +79,27 @@ def test_a_listener_on_every_address_holds_the_loopback_port():
 def test_ipv6_loopback_works():
     with open_listener("::1", 0) as listener:
         assert listener.family == socket.AF_INET6
+
+
+async def test_who_holds_a_taken_port_is_looked_for_seldom(monkeypatch):
+    """It costs as much as a thousand tries: 8 % of a core while a stranger had the port."""
+    looks, tries, notes, virtual = [], [], [], [0.0]
+
+    async def sleep(seconds):
+        virtual[0] += seconds
+        tries.append(seconds)
+        if virtual[0] > 120:
+            held.close()
+        await anyio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(listener, "holder", lambda *at: looks.append(at) or "pid 41 (stranger)")
+    monkeypatch.setattr(takeover, "sleep", sleep)
+    monkeypatch.setattr(takeover, "current_time", lambda: virtual[0])
+    held = socket.create_server(("127.0.0.1", 0))
+    settings = parse(f"proxy: {{port: {port_of(held)}}}")
+    waiting = Takeover(lambda: settings, lambda words: False, notes.append)
+    with await waiting._open():
+        assert len(looks) == 5
+        assert len(tries) < 250
+        assert [note.event for note in notes] == ["listener.refused"]
+        assert waiting.why.endswith("Address already in use (held by pid 41 (stranger))")

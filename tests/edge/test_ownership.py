@@ -1,13 +1,19 @@
 """Who owns a home, and where it listens."""
 
+import errno
+import fcntl
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from ccproxy_supervisor.core.faults import ConfigError
-from ccproxy_supervisor.edge.ownership import HomeTaken, control_of, owning
+from ccproxy_supervisor.edge import ownership
+from ccproxy_supervisor.edge.ownership import HomeTaken, control_of, owned, owner, owning
 
 
 @pytest.fixture
@@ -55,3 +61,48 @@ def test_a_home_that_cannot_be_locked_is_a_fault(run):
     told = r"run/supervisor\.lock: cannot lock the home: No such file"
     with pytest.raises(ConfigError, match=told), owning(run):
         pass
+
+
+def test_a_removed_run_folder_does_not_free_the_home(run):
+    with owning(run):
+        shutil.rmtree(run)
+        run.mkdir()
+        assert owned(run)
+        with pytest.raises(HomeTaken) as taken, owning(run):
+            pass
+        assert taken.value.pid is None  # who it was went with the folder
+    assert not owned(run)
+
+
+def test_a_removed_lock_is_made_anew_and_names_its_owner(run):
+    with owning(run, "run/c.sock") as mine:
+        assert not mine.restore()
+        (run / "supervisor.lock").unlink()
+        assert owner(run) is None
+        assert mine.restore()
+        assert (owner(run), control_of(run)) == (os.getpid(), "run/c.sock")
+        assert not mine.restore()
+
+
+def test_where_a_folder_cannot_be_locked_the_file_is(run, monkeypatch):
+    whole = ownership.fcntl.flock
+
+    def on_nfs(descriptor, kind):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and kind & fcntl.LOCK_EX:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        whole(descriptor, kind)
+
+    monkeypatch.setattr(ownership.fcntl, "flock", on_nfs)
+    with owning(run):
+        assert owned(run)
+        with pytest.raises(HomeTaken, match=f"process {os.getpid()} owns it"), owning(run):
+            pass
+
+
+def test_who_looks_keeps_nobody_from_starting(run):
+    """A command that looks holds the lock for an instant."""
+    folder = os.open(run.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, (folder,)).start()
+    with owning(run):
+        assert owned(run)
