@@ -35,6 +35,7 @@ from ccproxy_supervisor.edge import last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
 from ccproxy_supervisor.edge.births import Births
 from ccproxy_supervisor.edge.embedded import serve_tcp, serve_unix
+from ccproxy_supervisor.edge.exits import ended
 from ccproxy_supervisor.edge.fetch import fetch
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Reading, Sources
 from ccproxy_supervisor.edge.holding import Holding
@@ -51,6 +52,7 @@ from ccproxy_supervisor.edge.models import ModelWatch
 from ccproxy_supervisor.edge.ollama import OllamaWatch
 from ccproxy_supervisor.edge.ownership import HomeTaken, Ownership, owning
 from ccproxy_supervisor.edge.page import page
+from ccproxy_supervisor.edge.preload import Preloaders
 from ccproxy_supervisor.edge.room import Room
 from ccproxy_supervisor.edge.state import Saved, StateFile
 from ccproxy_supervisor.edge.terminal import Terminal
@@ -136,6 +138,7 @@ class Daemon:
         self.models = ModelWatch(
             ask, self.ollama.harmless, self.samples.busy, self.tell, time.time, settings.models, models
         )
+        self.preloaders = Preloaders(plan, home.folder, self.launcher, self.logs.capture, ended, self.tell)
         self.orders = Orders(self, self.asking, self.logs.rotate, self.tell)
         self.gauges = Gauges(self._sources(), __version__)
         self.gauges.adopt(*_labels(plan))
@@ -183,7 +186,7 @@ class Daemon:
         yield "pulse", partial(watchdog.pulse, watchdog.TICK, self._beat, self.metrics.observe_lag)
         yield "admin", partial(serve_tcp, pages, settings.host, settings.port, self.tell, holder)
         yield "control", partial(serve_unix, control, str(self.home.path(settings.socket)), self.tell)
-        for part in (self.orders, self.keeper, self.handover, self.takeover, self.ollama, self.models):
+        for part in (self.orders, self.keeper, self.handover, self.takeover, self.preloaders, self.ollama, self.models):
             yield type(part).__name__.lower(), part.run
 
     def _kept(self) -> Iterator[tuple[str, Restore]]:
@@ -200,8 +203,9 @@ class Daemon:
     async def _supervise(self, public: socket.socket, saved: Saved) -> None:
         home, handover = self.home, self.handover
         spawn = process.Spawner(
-            public, home.folder, self.launcher, self.births.keep, self.logs.capture, handover.enrol, handover.leave
-        )
+            public, home.folder, self.launcher, self.births.keep, self.logs.capture, handover.enrol, handover.leave,
+            self.preloaders.fork,
+        )  # fmt: skip
         ports = Ports(
             spawn=spawn,
             liveness=self.asking.probe("/health/liveliness"),
@@ -211,6 +215,7 @@ class Daemon:
             wall=time.time,
             draw=random.random,
             grace=self.wake.grace,
+            prepare=self.preloaders.prepare,
         )
         slots = [Slot(number, old.record, old.restarts, old.last_ending) for number, old in saved.slots.items()]
         answer = partial(self._answer, public)
@@ -270,6 +275,7 @@ class Daemon:
                 partial(self.writer.adopt, settings.logs.level),
                 partial(self.ollama.adopt, settings.ollama, models),
                 partial(self.models.adopt, settings.models, models),
+                partial(self.preloaders.adopt, plan),
                 lambda: self.gauges.adopt(*_labels(plan)),
             ]
         )

@@ -1,4 +1,4 @@
-"""What the heart is handed: the world, in eight functions, none of which can break it."""
+"""What the heart is handed: the world, in nine functions, none of which can break it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import Child, Event, Journal, Note, Spawn, Usage, Verdict
+from ccproxy_supervisor.core.plan import Plan
 
 Answer = TypeVar("Answer")
 Probe = Callable[[int, float], Awaitable[Verdict | None]]  # worker number, timeout; None: it could not be asked
@@ -23,6 +24,7 @@ class Ports:
     wall: Callable[[], float]
     draw: Callable[[], float]
     grace: Callable[[], bool]  # just woke from sleep: a failed probe proves nothing
+    prepare: Callable[[Plan], Awaitable[None]]  # returns when a worker of the plan can be spawned without delay
 
 
 def sturdy(ports: Ports) -> Ports:
@@ -63,6 +65,12 @@ def sturdy(ports: Ports) -> Ports:
 
         return asked
 
+    async def prepare(plan: Plan) -> None:
+        try:
+            await ports.prepare(plan)
+        except Exception as error:
+            note("prepare", error)
+
     return Ports(
         spawn=ports.spawn,
         liveness=probe("liveness", ports.liveness),
@@ -72,4 +80,5 @@ def sturdy(ports: Ports) -> Ports:
         wall=plain("wall", ports.wall, 0.0),
         draw=plain("draw", ports.draw, 0.5),
         grace=plain("grace", ports.grace, False),
+        prepare=prepare,
     )

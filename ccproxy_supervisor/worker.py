@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from anyio import create_task_group, current_time, move_on_after, sleep, sleep_forever
+from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep, sleep_forever
 
 from ccproxy_supervisor.bell import Bell
 from ccproxy_supervisor.core.faults import told
@@ -24,6 +24,10 @@ from ccproxy_supervisor.core.policy import Streak, outgrown, patience
 from ccproxy_supervisor.ports import Ports
 
 EAGER = 0.1  # seconds between the probes that prove a new worker
+
+
+class _NotWantedError(Exception):
+    """It was retired before there was a process."""
 
 
 class Worker:
@@ -90,6 +94,7 @@ class Worker:
         detail = ""
         output: tuple[str, ...] = ()
         try:
+            await self._prepare()
             async with self._ports.spawn(self.number, self.plan) as child:
                 self.child, self.pid = child, child.pid
                 async with create_task_group() as watch:
@@ -100,6 +105,8 @@ class Worker:
                     watch.cancel_scope.cancel()
                 self._lose(Cause.EXITED)  # before its last lines are read: a standby must not wait for them
                 output = await child.output()
+        except _NotWantedError:
+            pass
         except Exception as error:  # of starting, watching or cleaning up: it ends this worker and nobody else
             self._lose(Cause.EXITED if self.child else Cause.SPAWN_FAILED)
             detail = str(error) if isinstance(error, SpawnError) else told(error)
@@ -107,6 +114,20 @@ class Worker:
             cause = self._lose(Cause.EXITED)
             self.ending = Ending(cause, self.uptime, self._ports.wall(), status, detail, output)
             self._enter(State.GONE)
+
+    async def _prepare(self) -> None:
+        """Wait for who can fork it, for as long as a start may take."""
+        async with create_task_group() as tasks:
+            tasks.start_soon(self._give_up_when_retired, tasks.cancel_scope)
+            with move_on_after(self.plan.settings.proxy.start_timeout):
+                await self._ports.prepare(self.plan)
+            tasks.cancel_scope.cancel()
+        if self._retired is not None:
+            raise _NotWantedError
+
+    async def _give_up_when_retired(self, scope: CancelScope) -> None:
+        await self._bell.until(lambda: self._retired is not None)
+        scope.cancel()
 
     def _lose(self, cause: Cause) -> Cause:
         self.cause = self.cause or self._retired or cause

@@ -128,6 +128,7 @@ class Stage:
         self.adopted: list[Plan] = []
         self.answering: list[tuple[float, str]] = []
         self.awake = True
+        self.preparing = 0.0  # seconds until a worker can be spawned
         self.start = anyio.current_time()
 
     @property
@@ -147,6 +148,9 @@ class Stage:
             yield child
         finally:
             child.die(-9)
+
+    async def prepare(self, plan: Plan) -> None:
+        await anyio.sleep(self.preparing)
 
     async def probe(self, number: int, timeout: float) -> Verdict:
         child = next(c for c in self.children if c.number == number)
@@ -188,7 +192,7 @@ class Stage:
         ports = Ports(
             spawn=self.spawn, liveness=self.probe, readiness=self.probe, journal=self.journal,
             usage=lambda child: Usage(child.script.get("memory", 0), 0.0, 1, 1),
-            wall=lambda: 0.0, draw=lambda: 0.0, grace=lambda: not self.awake,
+            wall=lambda: 0.0, draw=lambda: 0.0, grace=lambda: not self.awake, prepare=self.prepare,
         )  # fmt: skip
         return Supervisor(self.read(), self.read, self.adopted.append, ports, self.answer, slots)
 

@@ -197,8 +197,8 @@ class Child(Protocol):
     number: int
     pid: int
 
-    async def wait(self) -> int:
-        """Return the exit status once the process is reaped; negative: killed by that signal."""
+    async def wait(self) -> int | None:
+        """Return the exit status once the process is reaped; negative: killed by that signal; None: nobody could tell."""
 
     async def ready(self) -> None:
         """Return once the process says that its private socket answers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ccproxy_supervisor.core import values
 from ccproxy_supervisor.core.changes import Change, changes
@@ -20,6 +20,11 @@ Text = Annotated[str, AfterValidator(values.text), Field(json_schema_extra={"min
 Host = Annotated[str, AfterValidator(values.host)]
 Version = Annotated[str, AfterValidator(values.version), Field(json_schema_extra={"pattern": f"^{values.VERSION}$"})]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Switch = Annotated[
+    Literal["auto", "on", "off"],
+    BeforeValidator(values.switch),
+    Field(json_schema_extra={"enum": ["auto", "on", "off", True, False]}),
+]
 Variables = dict[Annotated[str, AfterValidator(values.own_variable)], Annotated[str, AfterValidator(values.no_nul)]]
 
 
@@ -57,6 +62,8 @@ class ProxySettings(_Strict):
     """Environment variables of the workers. Secrets belong in env_file."""
     env_file: Text | None = None
     """File of KEY=VALUE lines for the workers; must be 0600 and ours."""
+    preload: Switch = "auto"
+    """Import LiteLLM once and fork the workers from there; `auto`: where forked workers are known to live."""
     start_timeout: Timeout = 120.0
     """A worker that is not ready by then is killed and started again."""
     drain_timeout: Timeout = 30.0

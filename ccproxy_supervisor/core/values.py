@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 _OURS = {
@@ -88,3 +89,8 @@ def is_address(value: str) -> bool:
 def is_loopback(value: str) -> bool:
     """Whether only this machine can reach *value*."""
     return value == "localhost" or (is_address(value) and ip_address(value).is_loopback)
+
+
+def switch(value: Any) -> Any:
+    """YAML takes `on` and `off` for true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value

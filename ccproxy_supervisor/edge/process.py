@@ -9,14 +9,13 @@ import signal
 import socket
 import subprocess
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
 import psutil
-from anyio.abc import Process
 
 from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Child, SpawnError, Usage
@@ -37,10 +36,26 @@ class Capture(Protocol):
     def close(self) -> None: ...
 
 
+class Running(Protocol):
+    """A process, started by us or by somebody for us."""
+
+    @property
+    def pid(self) -> int: ...
+    async def wait(self) -> int | None: ...
+
+
+#: Has a worker forked, given its plan, its words, its descriptors by flag and its environment; None: start it plainly.
+Fork = Callable[[Plan, list[str], Mapping[str, int], Mapping[str, str]], Awaitable[Running | None]]
+
+
+async def no_fork(plan: Plan, words: list[str], fds: Mapping[str, int], env: Mapping[str, str]) -> Running | None:
+    return None
+
+
 class OsChild:
     """A `Child` of the operating system."""
 
-    def __init__(self, number: int, process: Process, control: socket.socket, capture: Capture) -> None:
+    def __init__(self, number: int, process: Running, control: socket.socket, capture: Capture) -> None:
         self.number, self.pid = number, process.pid
         self._process, self._control, self._capture = process, control, capture
         self._ready, self._accepting, self._draining = anyio.Event(), anyio.Event(), anyio.Event()
@@ -49,7 +64,7 @@ class OsChild:
         self._known: dict[str, Any] = {}
         self.stats = known(lambda: psutil.Process(process.pid), None)  # None: dead already
 
-    async def wait(self) -> int:
+    async def wait(self) -> int | None:
         return await self._process.wait()
 
     async def ready(self) -> None:
@@ -152,8 +167,9 @@ class Spawner:
     def __init__(
         self, listener: socket.socket, home: Path, launcher: Callable[[], str], config: Callable[[Birth], str],
         capture: Callable[[str], Capture], enrol: Callable[[int, psutil.Process | None, str], None], leave: Callable[[int], None],
+        fork: Fork = no_fork,
     ) -> None:  # fmt: skip
-        self._listener, self._home, self._launcher = listener, home, launcher
+        self._listener, self._home, self._launcher, self._fork = listener, home, launcher, fork
         self._config, self._capture = config, capture
         self._enrol, self._leave = enrol, leave
 
@@ -196,16 +212,20 @@ class Spawner:
         ours.setblocking(False)
         return ours, theirs, capture
 
-    async def _open(self, number: int, plan: Plan, control: socket.socket, capture: Capture) -> Process:
+    async def _open(self, number: int, plan: Plan, control: socket.socket, capture: Capture) -> Running:
         fds, birth = capture.fds, plan.birth
         passed = {"--control-fd": control.fileno(), "--public-fd": self._listener.fileno(), "--log-fd": fds["litellm"]}
-        command = [birth.python, self._launcher(), "--number", str(number), "--uds", self.uds(number)]
-        command += ["--drain", str(plan.settings.proxy.drain_timeout)]
-        command += [word for flag, fd in passed.items() for word in (flag, str(fd))]
+        words = ["--number", str(number), "--uds", self.uds(number), "--drain", str(plan.settings.proxy.drain_timeout)]
+        env = {CONFIG: self._config(birth)}
         try:
+            out, err = fds["stdout"], fds["stderr"]
+            if forked := await self._fork(plan, words, {"stdout": out, "stderr": err, **passed}, env):
+                return forked
+            command = [birth.python, self._launcher(), *words]
+            command += [word for flag, fd in passed.items() for word in (flag, str(fd))]
             return await anyio.open_process(
-                command, stdin=subprocess.DEVNULL, stdout=fds["stdout"], stderr=fds["stderr"], cwd=self._home,
-                env={**dict(birth.env), CONFIG: self._config(birth)}, pass_fds=tuple(passed.values()), start_new_session=True,
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self._home,
+                env={**dict(birth.env), **env}, pass_fds=tuple(passed.values()), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             gone = isinstance(error, FileNotFoundError) and error.filename == birth.python

@@ -52,6 +52,8 @@ class Saved:
 
 SAVED = TypeAdapter(Saved)
 
+PRELOAD = "--preload-fd"
+
 
 class StateFile:
     """`run/state.json`. Blocking, small; a caller on an event loop may use a thread."""
@@ -143,7 +145,8 @@ def leftovers(records: Iterable[Recorded], ours: Callable[[list[str]], bool]) ->
 
 
 def proven(record: Recorded, ours: Callable[[list[str]], bool]) -> bool:
-    """Whether that pid is still that worker: same start time, a command line of *ours*, its private socket."""
+    """Whether that pid is still that worker: same start time, a command line of *ours*, its private socket; who was forked has
+    the command line of its preloader."""
     return known(lambda: _proven(psutil.Process(record.pid), record, ours), otherwise=False)
 
 
@@ -151,4 +154,4 @@ def _proven(process: psutil.Process, record: Recorded, ours: Callable[[list[str]
     if abs(process.create_time() - record.started) > SAME_START or process.status() == psutil.STATUS_ZOMBIE:
         return False
     words = process.cmdline()
-    return ours(words) and record.socket in words
+    return ours(words) and (record.socket in words or PRELOAD in words)

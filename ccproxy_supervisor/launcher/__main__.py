@@ -35,4 +35,4 @@ if __name__ == "__main__":
     own = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if path != own]
     load(own)
-    importlib.import_module(f"{NAME}.serve").main()
+    importlib.import_module(f"{NAME}.preload" if "--preload-fd" in sys.argv else f"{NAME}.serve").main()

@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from .control import Control
@@ -21,7 +21,14 @@ SETTLE = 0.5  # seconds between closing the listener and draining, see Server.sh
 CUT = 75  # exit status
 
 
-async def serve(app: Any, inside: Sequence[socket.socket], public_fd: int, control: Control, logs: LogLines) -> None:
+async def serve(
+    app: Any,
+    inside: Sequence[socket.socket],
+    public_fd: int,
+    control: Control,
+    logs: LogLines,
+    warmed: Callable[[], None],
+) -> None:
     import uvicorn
 
     Server = server_class()
@@ -37,6 +44,7 @@ async def serve(app: Any, inside: Sequence[socket.socket], public_fd: int, contr
     control.receive = inner.receive
     logs.adopt_loggers()  # the lifespan reads the config, which may have brought handlers back
     await warm_up(app, private.state)
+    warmed()
     control.say("ready")
     leaving = asyncio.create_task(control.leaving.wait())
     activated = asyncio.create_task(control.activated.wait())
@@ -91,14 +99,19 @@ def aside() -> Iterator[None]:
         os.chdir(home)
 
 
-def main() -> None:
-    args = arguments()
-    control, logs = Control(args.control_fd, args.drain), LogLines(args.log_fd, args.number)
+def load(name: str) -> Any:
+    """Import the application."""
     from uvicorn.importer import import_from_string
 
     sys.path.append(os.path.dirname(os.environ.get("CONFIG_FILE_PATH", "")) or os.getcwd())  # a handler's neighbours
     with aside():
-        app = import_from_string(args.app)
+        return import_from_string(name)
+
+
+def work(args: argparse.Namespace, load: Callable[[], Any], warmed: Callable[[], None] = lambda: None) -> None:
+    """Be one worker. Never returns: an interpreter's orderly exit costs 3 s more."""
+    control, logs = Control(args.control_fd, args.drain), LogLines(args.log_fd, args.number)
+    app = load()
     logs.adopt_loggers()
     try:
         from uvloop import new_event_loop
@@ -107,8 +120,13 @@ def main() -> None:
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
     with private_socket(args.uds) as inside:
-        loop.run_until_complete(serve(app, inside, args.public_fd, control, logs))
+        loop.run_until_complete(serve(app, inside, args.public_fd, control, logs, warmed))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # the supervisor may be gone, and its pipes
             stream.flush()
-    os._exit(CUT if control.cut else 0)  # an interpreter's orderly exit costs 3 s more
+    os._exit(CUT if control.cut else 0)
+
+
+def main() -> None:
+    args = arguments()
+    work(args, lambda: load(args.app))

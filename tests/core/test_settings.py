@@ -343,7 +343,7 @@ def test_any_values_are_taken_or_refused_with_their_line(data):
 
 ADOPT = """
     proxy.allow_remote proxy.workers proxy.standby proxy.start_timeout proxy.drain_timeout proxy.kill_timeout proxy.hold
-    proxy.max_memory proxy.max_age
+    proxy.max_memory proxy.max_age proxy.preload
     restart.first_delay restart.factor restart.longest_delay restart.jitter restart.stable_after
     health.interval health.timeout health.failures health.successes
     models.interval models.timeout models.only_loaded models.paid models.check
@@ -356,7 +356,7 @@ FIXED = "proxy.host proxy.port admin.host admin.port admin.socket"
 OTHER = """
 proxy: {python: p, config: c.yml, host: 127.0.0.2, port: 1, allow_remote: true, workers: 2, standby: 1, auth: master-key,
   env: {A: hunter2}, env_file: s, start_timeout: 1s, drain_timeout: 1s, kill_timeout: 1s, hold: 1s, max_memory: 1GB,
-  max_age: 1d}
+  max_age: 1d, preload: on}
 restart: {first_delay: 1s, factor: 3, longest_delay: 2s, jitter: 0, stable_after: 1s}
 health: {interval: 1s, timeout: 1s, failures: 1, successes: 1}
 models: {interval: off, timeout: 1s, only_loaded: false, paid: true, check: [gpt]}
@@ -435,3 +435,13 @@ def test_what_was_meant_is_looked_for_as_often_as_it_is_told(monkeypatch):
 def test_a_file_of_fifty_thousand_keys_is_refused_before_it_is_built():
     refused = fault("\n".join(f"key{number}: 1" for number in range(50_000)))
     assert "cannot read YAML: too many values" in refused
+
+
+@pytest.mark.parametrize(("written", "meant"), [("on", "on"), ("off", "off"), ("auto", "auto"), ('"on"', "on")])
+def test_a_switch_is_meant_as_it_is_written(written, meant):
+    assert parse(f"proxy: {{preload: {written}}}").proxy.preload == meant
+
+
+def test_a_switch_has_three_positions():
+    with pytest.raises(ConfigError, match="must be auto, on or off"):
+        parse("proxy: {preload: maybe}")

@@ -8,7 +8,6 @@ import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import httpx
@@ -24,6 +23,7 @@ from ccproxy_supervisor.edge.process import Spawner, usage
 from ccproxy_supervisor.launcher.serve import SETTLE
 from ccproxy_supervisor.launcher.servers import private_socket
 from daemon import STUB
+from outputs import Pipes
 from stage import plan_of
 
 pytestmark = pytest.mark.anyio
@@ -32,29 +32,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
-
-
-class Pipes:
-    """A capture that keeps everything in files."""
-
-    def __init__(self, folder):
-        self.files = {name: (folder / name).open("ab", buffering=0) for name in ("stdout", "stderr", "litellm")}
-        self.fds = {name: file.fileno() for name, file in self.files.items()}
-        self.closed = False
-
-    def close_child_ends(self):
-        pass
-
-    async def drained(self, timeout):
-        return True
-
-    def tail(self):
-        return tuple(Path(self.files["stderr"].name).read_text().splitlines())
-
-    def close(self):
-        self.closed = True
-        for file in self.files.values():
-            file.close()
 
 
 @pytest.fixture

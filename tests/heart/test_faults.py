@@ -18,7 +18,7 @@ ERRORS = [
     MemoryError(), RecursionError("too deep"), KeyError("x"), AssertionError("a bug"),
     ExceptionGroup("two", [OSError(28, "No space left on device"), ValueError("y")]),
 ]  # fmt: skip
-WORLD = ("liveness", "readiness", "usage", "journal", "wall", "draw", "grace", "read", "adopt")
+WORLD = ("liveness", "readiness", "usage", "journal", "wall", "draw", "grace", "prepare", "read", "adopt")
 SPAWN = ("spawn.call", "spawn.enter", "spawn.body", "spawn.exit")
 CHILD = ("wait", "draining", "ready", "activate", "drain", "signal", "output")
 #: Which workers a port fails for, where that is not all: the first serves, the second is its standby, others come later.
@@ -126,8 +126,11 @@ class Minefield(Stage):
             self.mine.step("readiness")
             return await self.probe(number, timeout)
 
+        async def prepare(plan):
+            self.mine.step("prepare")
+
         ports = Ports(
-            spawn=self.spawn, liveness=liveness, readiness=readiness, usage=on("usage", lambda child: None),
+            spawn=self.spawn, prepare=prepare, liveness=liveness, readiness=readiness, usage=on("usage", lambda child: None),
             journal=on("journal", self.journal), wall=on("wall", lambda: 0.0), draw=on("draw", lambda: 0.5),
             grace=on("grace", lambda: False),
         )  # fmt: skip
@@ -248,7 +251,17 @@ async def test_a_port_that_fails_is_noted_once_for_each_reason(stage):
     def usage(child):
         raise SystemError("no" if stage.now < 50 else "still no")
 
-    ports = Ports(stage.spawn, stage.probe, stage.probe, usage, stage.journal, lambda: 0.0, lambda: 0.0, lambda: False)
+    ports = Ports(
+        stage.spawn,
+        stage.probe,
+        stage.probe,
+        usage,
+        stage.journal,
+        lambda: 0.0,
+        lambda: 0.0,
+        lambda: False,
+        stage.prepare,
+    )
     supervisor = Supervisor(plan_of(), stage.read, stage.adopted.append, ports, stage.answer)
     async with curtain() as tasks:
         tasks.start_soon(supervisor.run)

@@ -335,3 +335,29 @@ async def test_a_worker_that_shrinks_before_its_replacement_begins_crashes_nobod
     await play(stage, 0.05, patched(plan_of(), "proxy", max_memory=2000), shrink)
 
     assert stage.now == 10.1
+
+
+async def test_a_worker_waits_for_who_forks_it(stage):
+    stage.preparing = 5
+
+    await play(stage, 60)
+
+    assert stage.diary[:3] == [(0, "1 starting"), (5.1, "1 standby"), (5.1, "1 serving")]
+
+
+async def test_a_worker_that_is_not_wanted_any_more_waits_for_nobody(stage):
+    stage.preparing = 60
+
+    await play(stage, 3)
+
+    assert stage.diary[-1] == (3, "1 gone stop")
+    assert stage.children == []
+
+
+async def test_who_cannot_be_forked_within_the_time_of_a_start_is_started_all_the_same(stage):
+    stage.preparing = 100_000
+
+    await play(stage, 300)
+
+    limit = plan_of().settings.proxy.start_timeout
+    assert (limit + 0.1, "1 serving") in stage.diary
