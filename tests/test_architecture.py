@@ -9,7 +9,8 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "ccproxy_supervisor"
 WORDS = {"__future__", "collections", "contextlib", "dataclasses", "enum", "functools", "itertools", "signal", "typing"}
-VALUES = {"ast", "datetime", "decimal", "difflib", "hashlib", "ipaddress", "json", "math", "re", "urllib.parse"}
+VALUES = {"ast", "base64", "datetime", "decimal", "difflib", "hashlib", "html", "ipaddress", "json", "math", "re"}
+VALUES |= {"urllib.parse"}
 DAEMON = {"anyio", "h11", "prometheus_client", "psutil", "pydantic", "starlette", "uvicorn", "yaml"}
 ANYTHING = sys.stdlib_module_names
 HEART = ("bell", "ports", "worker", "seat", "pool", "supervisor")

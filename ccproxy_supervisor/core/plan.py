@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from ccproxy_supervisor.core.faults import ConfigError, Fault
-from ccproxy_supervisor.core.lines import SHORTEST
 from ccproxy_supervisor.core.litellm import MASTER_KEY, LiteLLMConfig
+from ccproxy_supervisor.core.secrets import SHORTEST
 from ccproxy_supervisor.core.settings import ProxySettings, Settings
 
 CONFIG = "CONFIG_FILE_PATH"  # where LiteLLM looks for its config

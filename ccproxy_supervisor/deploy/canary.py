@@ -15,10 +15,11 @@ import anyio
 
 from ccproxy_supervisor.core.answer import Answer, verdict
 from ccproxy_supervisor.core.canary import PATH, best, question, why_none, wrong
-from ccproxy_supervisor.core.lines import Secrets, last_lines
+from ccproxy_supervisor.core.lines import last_lines
 from ccproxy_supervisor.core.model import Child, SpawnError
 from ccproxy_supervisor.core.ollama import read_models, root
 from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.core.secrets import Secrets
 from ccproxy_supervisor.core.settings import OllamaSettings
 from ccproxy_supervisor.deploy.errors import RefusedError
 from ccproxy_supervisor.edge.births import Births

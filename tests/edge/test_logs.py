@@ -1,5 +1,6 @@
 """Workers' output reaches its files byte by byte, line by line, without secrets."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -148,6 +149,24 @@ def test_a_secret_is_hidden_however_it_arrives(logs, monkeypatch):
     assert logs.text("stdout") == b"whole ***\nhalf *** rest\nno end ***"
     assert logs.text("supervisor") == b'{"key": "***"}\n'
     assert capture.tail() == ("whole ***", "half ", "*** rest", "no end ***")
+
+
+@pytest.mark.parametrize("name", [b"user", b"user1", b"user12"])
+def test_credentials_in_base64_are_hidden_also_where_a_chunk_ends_in_them(logs, monkeypatch, name):
+    monkeypatch.setattr(reader, "SILENCE", 0.01)
+    logs.sink.hide([KEY])
+    written = base64.b64encode(name + b":" + KEY)
+    capture = logs.sink.capture("worker")
+    os.write(capture.fds["stdout"], b"Authorization: Basic " + written[:16])
+    until(lambda: logs.text("stdout").startswith(b"Authorization: Basic "))
+    monkeypatch.setattr(reader, "SILENCE", 60.0)
+    os.write(capture.fds["stdout"], written[16:] + b"\n")
+    capture.close_child_ends()
+    assert drained(capture)
+    logs.close()
+    before, hidden, after = logs.text("stdout").partition(b"***")
+    assert (hidden, len(after) <= 4) == (b"***", True)
+    assert KEY[:4] not in base64.b64decode(before.removeprefix(b"Authorization: Basic ") + b"==")
 
 
 def test_secrets_in_a_flood_and_in_an_endless_line_are_hidden_each_one(logs):

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from ccproxy_supervisor.core.lines import HIDDEN, SHORTEST, Secrets
+from ccproxy_supervisor.core.secrets import HIDDEN, SHORTEST, Secrets
 from ccproxy_supervisor.edge.logs.backlog import Backlog, Piece
 from ccproxy_supervisor.edge.logs.capture import PIPE, Capture, Pipe
 from ccproxy_supervisor.edge.logs.tally import Tally

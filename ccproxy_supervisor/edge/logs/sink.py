@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from ccproxy_supervisor.core.lines import Secrets
 from ccproxy_supervisor.core.model import LOGS, Journal, Note
+from ccproxy_supervisor.core.secrets import Secrets
 from ccproxy_supervisor.core.settings import LogSettings
 from ccproxy_supervisor.edge.logs.backlog import Backlog, Piece
 from ccproxy_supervisor.edge.logs.capture import Capture
