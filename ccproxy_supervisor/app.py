@@ -45,7 +45,7 @@ from ccproxy_supervisor.edge.incidents import Incidents
 from ccproxy_supervisor.edge.journal import Writer
 from ccproxy_supervisor.edge.keeper import Keeper, Restore, restore_folder
 from ccproxy_supervisor.edge.launcher import Launcher
-from ccproxy_supervisor.edge.listener import holder
+from ccproxy_supervisor.edge.listener import holder, queued
 from ccproxy_supervisor.edge.logs import LogSink
 from ccproxy_supervisor.edge.metrics import Metrics
 from ccproxy_supervisor.edge.models import ModelWatch
@@ -216,6 +216,9 @@ class Daemon:
             draw=random.random,
             grace=self.wake.grace,
             prepare=self.preloaders.prepare,
+            queued=partial(queued, public),
+            questions=self.asking.questions(self.ollama.harmless),
+            ask=self.asking.short,
         )
         slots = [Slot(number, old.record, old.restarts, old.last_ending) for number, old in saved.slots.items()]
         answer = partial(self._answer, public)

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from ccproxy_supervisor.core.answer import Answer, Failure, Fetch, verdict
-from ccproxy_supervisor.core.canary import PATH, question, wrong
+from ccproxy_supervisor.core.canary import PATH, harmless, question, wrong
+from ccproxy_supervisor.core.deployment import Model
 from ccproxy_supervisor.core.model import Verdict
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.worker import Worker
@@ -38,6 +39,19 @@ class Asking:
         return await self._fetch(
             f"http://localhost{path}", over=over, timeout=timeout, limit=limit, headers=headers, **more
         )
+
+    def questions(self, idle: Callable[[Model], Awaitable[bool]]) -> Callable[[], Awaitable[list[str]]]:
+        """Return who names the models that `short` may ask for at any time; *idle* says that asking loads nothing."""
+
+        async def names() -> list[str]:
+            groups = harmless(self._plan().litellm.models)
+            return [group[0].name for group in groups if all([await idle(model) for model in group])]
+
+        return names
+
+    async def short(self, number: int, model: str, timeout: float) -> Verdict:
+        """Ask worker *number* for one short completion of *model*."""
+        return verdict(await self.ask(number, PATH, timeout, method="POST", body=question(model)))
 
     async def complete(self, model: str, worker: Worker) -> str | None:
         """Ask *worker* for one short completion of *model*; return what is wrong with the answer."""

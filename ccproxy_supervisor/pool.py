@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 
-from anyio import CancelScope, create_task_group, current_time, sleep
+from anyio import CancelScope, create_task_group, current_time
 from anyio.abc import TaskGroup
 
 from ccproxy_supervisor.bell import Bell
-from ccproxy_supervisor.core.lines import telling
-from ccproxy_supervisor.core.model import Cause, Failover, Note, State
+from ccproxy_supervisor.core.model import Cause, Failover, State
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.status import WorkerView
 from ccproxy_supervisor.ports import Ports
 from ccproxy_supervisor.seat import Seat, Slot
+from ccproxy_supervisor.succession import Succession
 from ccproxy_supervisor.worker import Worker
 
 
@@ -31,9 +31,9 @@ class Pool:
         self._slots = {slot.number: slot for slot in slots}
         self._tasks, self._ports = tasks, ports
         self._admitted: set[Seat] = set()  # the seats, and newcomers that have not taken one yet
-        self._handing_over: Slot | None = None
+        self._succession = Succession(self.seats, self.workers, self.bell, ports, self._newcomer)
         self._rolling = self._emptying = False
-        self._outgrowing: CancelScope | None = None
+        self._easing: CancelScope | None = None  # of a replacement that nobody ordered
 
     @property
     def serving(self) -> int:
@@ -73,15 +73,15 @@ class Pool:
         changed = any(seat.plan.birth != plan.birth for seat in self.seats)
         generation = self.generation + (changed or cause is not Cause.RESTART)
         try:
-            if self._outgrowing:
-                self._outgrowing.cancel()
-                await self.bell.until(lambda: self._outgrowing is None)
+            if self._easing:
+                self._easing.cancel()
+                await self.bell.until(lambda: self._easing is None)
             for seat in sorted(self.seats, key=lambda s: s.slot.number if s.slot else len(self.seats)):
                 beyond = seat.slot is not None and seat.slot.number >= plan.settings.proxy.workers
                 old = seat.plan.birth != plan.birth or seat.worker.number <= upto
                 if beyond or not old or seat not in self.seats:
                     continue
-                if reason := await self._replace(seat, plan, generation, cause):
+                if reason := await self._succession.replace(seat, plan, generation, cause):
                     return reason
                 self.generation = generation
         finally:
@@ -98,28 +98,28 @@ class Pool:
             if seat.warm:
                 return await judge(worker)
             seat.retire(Cause.UPGRADE, self.bell)  # at once: a seat hires the next while the first is being killed
-            return await self._reason(worker)
+            return await self._succession.reason(worker)
         finally:
             seat.retire(Cause.UPGRADE, self.bell)
 
     async def tend(self) -> None:
-        """Give every slot without a serving worker a warm one; add missing standbys; replace what has outgrown its limits."""
+        """Give every slot without a serving worker a warm one; add missing standbys; replace who is in doubt or too big."""
         async with create_task_group() as tasks:
             while not self._emptying:
                 for seat in list(self.seats):
                     self._promote(seat)
                 self._complete()
-                stale = next(((seat, limit) for seat in self.seats if (limit := seat.worker.outgrown)), None)
-                if stale and not self._rolling and self._outgrowing is None:
-                    self._outgrowing = CancelScope()
-                    tasks.start_soon(self._outgrow, *stale, self._outgrowing)
+                stale = [seat for seat in self.seats if seat.worker.doubt or seat.worker.outgrown]
+                if stale and not self._rolling and self._easing is None:
+                    self._easing = CancelScope()
+                    tasks.start_soon(self._ease, min(stale, key=lambda s: s.worker.doubt is None), self._easing)
                 await self.bell.rung()
 
     async def empty(self) -> None:
         """Drain everybody, for good; return when the last one is reaped."""
         self._emptying = True
-        if self._outgrowing:
-            self._outgrowing.cancel()
+        if self._easing:
+            self._easing.cancel()
         for seat in list(self._admitted):
             seat.retire(Cause.STOP, self.bell)
         await self.bell.until(lambda: not self.workers)
@@ -140,7 +140,7 @@ class Pool:
     def _promote(self, seat: Seat) -> None:
         """See to *seat*'s slot: swap in a standby if its own worker is not there, and note a failover's end."""
         slot = seat.slot
-        if slot is None or slot is self._handing_over:
+        if slot is None or slot is self._succession.handing_over:
             return
         if seat.serving:
             if slot.lost_at is not None:
@@ -161,64 +161,16 @@ class Pool:
         missing = self._plan.settings.proxy.standby - sum(seat.slot is None for seat in self.seats)
         self.seats += [self._admit(self._plan) for _ in range(missing)]
 
-    async def _replace(self, old: Seat, plan: Plan, generation: int, cause: Cause) -> str | None:
-        """Make before break: prove a newcomer, let it serve, then drain the old one. Returns why not, or None."""
-        new = self._admit(plan, generation=generation)
-        first = new.worker
-        try:
-            await self.bell.until(lambda: new.settled)
-            if new.warm and old in self.seats:
-                await self._hand_over(old, new)
-            if new not in self.seats:
-                new.retire(cause, self.bell)
-                return await self._reason(first)
-        finally:
-            (old if new in self.seats else new).retire(cause, self.bell)
-        leaving = old.worker  # one drains at a time: each costs its memory until it is gone
-        await self.bell.until(lambda: leaving not in self.workers)
-        return None
-
-    async def _hand_over(self, old: Seat, new: Seat) -> None:
-        """Give *new* the seat of *old*, and take it back unless it comes to serve."""
-        self._exchange(old, new)
-        if new.slot is None:
-            return
-        self._handing_over = new.slot
-        new.activate()
-        try:
-            await self.bell.until(lambda: new.serving or new.failed or new.retired is not None)
-        finally:
-            if not new.serving:
-                self._exchange(new, old)
-            self._handing_over = None
-            self.bell.ring()
-
-    def _exchange(self, old: Seat, new: Seat) -> None:
-        self.seats[self.seats.index(old)] = new
-        new.slot, old.slot = old.slot, None
-
-    async def _outgrow(self, seat: Seat, limit: Cause, scope: CancelScope) -> None:
+    async def _ease(self, seat: Seat, scope: CancelScope) -> None:
         try:
             with scope:
-                if reason := await self._replace(seat, seat.plan, seat.generation, limit):
-                    self._ports.journal(Note("replacement.failed", "error", {"reason": reason}))
-                    await sleep(seat.plan.settings.restart.longest_delay)
+                await self._succession.ease(seat)
         finally:
-            self._outgrowing = None
+            self._easing = None
             self.bell.ring()
 
-    async def _reason(self, worker: Worker) -> str:
-        """Why *worker* did not make it, with its last line."""
-        if not worker.lost:
-            return "its place was given up meanwhile"
-        await self.bell.until(lambda: worker.ending is not None)
-        ending = worker.ending
-        assert ending is not None
-        what = (
-            ending.detail
-            or f"worker {worker.number} ended before it was ready ({ending.cause}, status {ending.status})"
-        )
-        return f"{what}: {telling(ending.output)}" if ending.output else what
+    def _newcomer(self, plan: Plan, generation: int) -> Seat:
+        return self._admit(plan, generation=generation)
 
     def _admit(self, plan: Plan, slot: Slot | None = None, generation: int | None = None) -> Seat:
         seat = Seat(plan, self.generation if generation is None else generation, slot, self._hire)

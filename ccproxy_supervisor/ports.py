@@ -1,8 +1,8 @@
-"""What the heart is handed: the world, in nine functions, none of which can break it."""
+"""What the heart is handed: the world, in twelve functions, none of which can break it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,6 +25,9 @@ class Ports:
     draw: Callable[[], float]
     grace: Callable[[], bool]  # just woke from sleep: a failed probe proves nothing
     prepare: Callable[[Plan], Awaitable[None]]  # returns when a worker of the plan can be spawned without delay
+    queued: Callable[[], bool]  # whether connections wait at the public socket that nobody has taken
+    questions: Callable[[], Awaitable[Sequence[str]]]  # models that may be asked at any time, for nothing
+    ask: Callable[[int, str, float], Awaitable[Verdict | None]]  # worker number, model, timeout: a short completion
 
 
 def sturdy(ports: Ports) -> Ports:
@@ -55,30 +58,27 @@ def sturdy(ports: Ports) -> Ports:
 
         return asked
 
-    def probe(port: str, ask: Probe) -> Probe:
-        async def asked(number: int, timeout: float) -> Verdict | None:
+    def waited(port: str, ask: Callable[..., Awaitable[Answer]], otherwise: Answer) -> Callable[..., Awaitable[Answer]]:
+        async def asked(*words: object) -> Answer:
             try:
-                return await ask(number, timeout)
+                return await ask(*words)
             except Exception as error:
                 note(port, error)
-                return None
+                return otherwise
 
         return asked
 
-    async def prepare(plan: Plan) -> None:
-        try:
-            await ports.prepare(plan)
-        except Exception as error:
-            note("prepare", error)
-
     return Ports(
         spawn=ports.spawn,
-        liveness=probe("liveness", ports.liveness),
-        readiness=probe("readiness", ports.readiness),
+        liveness=waited("liveness", ports.liveness, None),
+        readiness=waited("readiness", ports.readiness, None),
         usage=lambda child: plain("usage", lambda: ports.usage(child), None)(),
         journal=journal,
         wall=plain("wall", ports.wall, 0.0),
         draw=plain("draw", ports.draw, 0.5),
         grace=plain("grace", ports.grace, False),
-        prepare=prepare,
+        prepare=waited("prepare", ports.prepare, None),
+        queued=plain("queued", ports.queued, False),
+        questions=waited("questions", ports.questions, ()),
+        ask=waited("ask", ports.ask, None),
     )

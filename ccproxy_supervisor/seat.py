@@ -58,9 +58,9 @@ class Seat:
         if self.slot:
             self.worker.activate(self.slot.number)
 
-    def retire(self, cause: Cause, bell: Bell) -> None:
+    def retire(self, cause: Cause, bell: Bell, detail: str = "") -> None:
         self.retired = self.retired or cause
-        self.worker.retire(cause)
+        self.worker.retire(cause, detail)
         bell.ring()
 
     async def tend(

@@ -7,6 +7,7 @@ import signal
 from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep, sleep_forever
 
 from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.core.doubt import Doubt, Path
 from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import (
     MOVES,
@@ -43,9 +44,12 @@ class Worker:
         self.pid: int | None = None
         self.child: Child | None = None
         self.served = False
-        self.streak = Streak()
+        self.streak, self.path = Streak(), Path()
+        self.doubt: Doubt | None = None  # it answers its probes, but perhaps not its users
         self.asked, self._hurried = False, False  # to serve, to leave at once
         self._retired: Cause | None = None
+        self._detail = ""  # why, where the cause does not say it
+        self._acquitted = 0.0  # heart's clock; until then it is not doubted
         self._ports, self._bell = ports, bell
         self.born = self._moved = current_time()
         self._proven: float | None = None
@@ -77,10 +81,15 @@ class Worker:
         self.slot, self.asked = slot, True
         self._bell.ring()
 
-    def retire(self, cause: Cause) -> None:
+    def retire(self, cause: Cause, detail: str = "") -> None:
         """Ask it to drain and leave; the first cause stands."""
-        self._retired = self._retired or cause
+        if self._retired is None:
+            self._retired, self._detail = cause, detail
         self._bell.ring()
+
+    def acquit(self, seconds: float) -> None:
+        """Take the doubt away, for so long at least."""
+        self.doubt, self.path, self._acquitted = None, Path(), current_time() + seconds
 
     def hurry(self) -> None:
         """Cut a drain short."""
@@ -112,7 +121,7 @@ class Worker:
             detail = str(error) if isinstance(error, SpawnError) else told(error)
         finally:
             cause = self._lose(Cause.EXITED)
-            self.ending = Ending(cause, self.uptime, self._ports.wall(), status, detail, output)
+            self.ending = Ending(cause, self.uptime, self._ports.wall(), status, detail or self._detail, output)
             self._enter(State.GONE)
 
     async def _prepare(self) -> None:
@@ -194,6 +203,7 @@ class Worker:
             if self.streak.bad >= health.failures:
                 await self._end(child, Cause.UNRESPONSIVE)
             self._weigh(child)
+            self._look(verdict)
             await sleep(max(0.0, asked + health.interval - current_time()))
 
     def _note(self, probe: str, verdict: Verdict | None) -> None:
@@ -208,11 +218,25 @@ class Worker:
             self.outgrown = limit
             self._bell.ring()
 
+    def _look(self, verdict: Verdict | None) -> None:
+        """See whether its users are served as well; the pool decides what is to be done."""
+        traffic, ports = verdict.traffic if verdict else None, self._ports
+        if traffic is None or not self.serving or ports.grace():
+            self.path = Path()
+        else:
+            self.path = self.path.after(traffic, current_time(), queued=ports.queued())
+        doubt = self.path.doubt(self.plan.settings.health) if current_time() >= self._acquitted else None
+        if (doubt is None) != (self.doubt is None):
+            self._bell.ring()
+        self.doubt = doubt
+
     async def _end(self, child: Child, cause: Cause) -> None:
         """Ask, wait, insist. Cancelled by the exit it brings about."""
         if self.cause is not None:
             await sleep_forever()  # already being ended, for another cause
-        drainable = self.state in (State.STANDBY, State.SERVING) and (cause.planned or cause is Cause.EXITED)
+        drainable = self.state in (State.STANDBY, State.SERVING) and (
+            cause.planned or cause is Cause.EXITED or cause is self._retired
+        )
         self.cause = cause
         self._enter(State.DRAINING)
         proxy = self.plan.settings.proxy

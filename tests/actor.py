@@ -1,14 +1,18 @@
 """A model, run by LiteLLM, that does what the last message tells it.
 
 `print WORD COUNT`: as many numbered lines to standard output. `tell NAME`: an environment variable, to standard output
-and standard error. `grow MIB`: keeps so much memory. `block SECONDS`: stops the event loop, and makes a file `blocked`.
+and standard error. `grow MIB`: keeps so much memory. `block SECONDS`: stops the event loop, and makes a file `blocked`. `pause SECONDS`:
+answers after so long. `hang`: no handler of this process ever answers again. `shut`: nobody accepts on the public socket any more.
 """
 
+import asyncio
+import gc
 import os
 import sys
 import time
 from pathlib import Path
 
+import uvicorn
 from litellm import CustomLLM
 from litellm.integrations.custom_logger import CustomLogger
 
@@ -30,9 +34,27 @@ class Actor(CustomLLM):
             case "block":
                 Path("blocked").touch()
                 time.sleep(float(words[0]))  # noqa: ASYNC251 - that is the trouble it makes
+            case "pause":
+                await asyncio.sleep(float(words[0]))
+            case "hang":
+                for each in all_of(CustomLLM):
+                    type(each).acompletion = type(each).astreaming = hang
+            case "shut":
+                for each in all_of(uvicorn.Server):
+                    if each.config.lifespan == "off":  # the public one
+                        for server in each.servers:
+                            server.close()
         answer = kwargs["model_response"]
         answer.choices[0].message.content = f"done: {order}"
         return answer
+
+
+def all_of(kind):
+    return [each for each in gc.get_objects() if isinstance(each, kind)]
+
+
+async def hang(self, *args, **kwargs):
+    await asyncio.Event().wait()
 
 
 class Witness(CustomLogger):

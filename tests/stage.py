@@ -12,7 +12,7 @@ import anyio
 
 from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.core.litellm import LiteLLMConfig
-from ccproxy_supervisor.core.model import Failover, Note, Reloaded, SpawnError, Transition, Usage, Verdict
+from ccproxy_supervisor.core.model import Failover, Note, Reloaded, SpawnError, Traffic, Transition, Usage, Verdict
 from ccproxy_supervisor.core.plan import Birth, Plan
 from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.ports import Ports
@@ -47,7 +47,8 @@ async def curtain() -> AsyncIterator[anyio.abc.TaskGroup]:
 
 class FakeChild:
     """One life by its script: ready_at, lives, status, sick_at, sick_until, deaf (to SIGTERM), mute (never accepts), slow (to
-    accept), stream (seconds a drain takes), leaves_at (drains unasked), memory."""
+    accept), stream (seconds a drain takes), leaves_at (drains unasked), memory, stalls_at (completions wait from then on),
+    stalls_until, hung (models that it does not answer while it stalls; all of them), shut_at (takes no connection)."""
 
     def __init__(self, number: int, script: dict[str, Any]) -> None:
         self.number, self.pid, self.script, self.born = number, 1000 + number, script, anyio.current_time()
@@ -60,6 +61,20 @@ class FakeChild:
     @property
     def age(self) -> float:
         return anyio.current_time() - self.born
+
+    @property
+    def stalled(self) -> float:
+        """For how long its completions have waited."""
+        begun = self.script.get("stalls_at", math.inf)
+        return self.age - begun if begun <= self.age < self.script.get("stalls_until", math.inf) else 0.0
+
+    @property
+    def taking(self) -> bool:
+        return self.active and self.status is None and self.age < self.script.get("shut_at", math.inf)
+
+    def traffic(self, users: bool) -> Traffic:
+        took = min(self.age, self.script.get("shut_at", math.inf)) if users and self.active else 0
+        return Traffic(int(10 * took), int(self.stalled > 0), self.stalled)
 
     def die(self, status: int) -> None:
         if self.status is None:
@@ -129,6 +144,11 @@ class Stage:
         self.answering: list[tuple[float, str]] = []
         self.awake = True
         self.preparing = 0.0  # seconds until a worker can be spawned
+        self.users = True  # somebody connects all the time
+        self.blocked = False  # but nobody comes through, whoever serves
+        self.questions: list[str] = []  # models that cost nothing
+        self.slow: set[str] = set()  # and those that answer nobody in time
+        self.asked: list[tuple[float, int, str]] = []
         self.start = anyio.current_time()
 
     @property
@@ -159,7 +179,22 @@ class Stage:
         silent = 0 if well or not child.script.get("hangs") else min(timeout, healed)
         await anyio.sleep(silent)
         well = well or 0 < silent < timeout
-        return Verdict(well, 0.0, "" if well else "timeout")
+        return Verdict(well, 0.0, "" if well else "timeout", traffic=child.traffic(self.users))
+
+    def queued(self) -> bool:
+        return self.blocked or (self.users and not any(child.taking for child in self.children))
+
+    async def free(self) -> list[str]:
+        return self.questions
+
+    async def ask(self, number: int, model: str, timeout: float) -> Verdict:
+        self.asked.append((self.now, number, model))
+        child = next(c for c in self.children if c.number == number)
+        if model in self.slow or (child.stalled and model in child.script.get("hung", self.questions)):
+            await anyio.sleep(timeout)
+            return Verdict(False, timeout, "timeout")
+        await anyio.sleep(0.1)
+        return Verdict(True, 0.1)
 
     def journal(self, event: Any) -> None:
         self.events.append(event)
@@ -193,6 +228,7 @@ class Stage:
             spawn=self.spawn, liveness=self.probe, readiness=self.probe, journal=self.journal,
             usage=lambda child: Usage(child.script.get("memory", 0), 0.0, 1, 1),
             wall=lambda: 0.0, draw=lambda: 0.0, grace=lambda: not self.awake, prepare=self.prepare,
+            queued=self.queued, questions=self.free, ask=self.ask,
         )  # fmt: skip
         return Supervisor(self.read(), self.read, self.adopted.append, ports, self.answer, slots)
 

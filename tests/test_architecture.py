@@ -13,7 +13,7 @@ VALUES = {"ast", "base64", "datetime", "decimal", "difflib", "hashlib", "html", 
 VALUES |= {"urllib.parse"}
 DAEMON = {"anyio", "h11", "prometheus_client", "psutil", "pydantic", "starlette", "uvicorn", "yaml"}
 ANYTHING = sys.stdlib_module_names
-HEART = ("bell", "ports", "worker", "seat", "pool", "supervisor")
+HEART = ("bell", "ports", "worker", "trial", "seat", "succession", "pool", "supervisor")
 ROOMS = ("lasting", "door", "board", "herald", "asking", "orders", "handover", "takeover", "app")  # app and its helpers
 #: Of each part of the house: what else of the house it may know, and which libraries.
 FLOORS = {

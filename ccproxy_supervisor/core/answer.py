@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ccproxy_supervisor.core.model import Verdict
+from ccproxy_supervisor.core.model import Traffic, Verdict
+
+_TRAFFIC = re.compile(rb"taken=(\d{1,15}) inside=(\d{1,9}) waiting=(\d{1,12}\.\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +18,7 @@ class Answer:
     status: int
     body: bytes
     seconds: float
+    headers: tuple[tuple[bytes, bytes], ...] = ()  # names in lower case
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,4 +39,13 @@ def verdict(outcome: Answer | Failure) -> Verdict:
         return Verdict(ok=False, seconds=outcome.seconds, reason=outcome.reason, detail=outcome.detail)
     if outcome.status != 200:
         return Verdict(ok=False, seconds=outcome.seconds, reason="status", detail=f"answered {outcome.status}")
-    return Verdict(ok=True, seconds=outcome.seconds)
+    return Verdict(ok=True, seconds=outcome.seconds, traffic=traffic(outcome))
+
+
+def traffic(answer: Answer) -> Traffic | None:
+    """Read what the launcher tells with it; None where it does not."""
+    told = next((value for name, value in answer.headers if name == b"ccproxy-traffic"), b"")
+    if not (found := _TRAFFIC.fullmatch(told)):
+        return None
+    taken, inside, waiting = found.groups()
+    return Traffic(int(taken), int(inside), float(waiting))

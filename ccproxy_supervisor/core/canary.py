@@ -44,6 +44,13 @@ def best(models: Iterable[Model], url: str, loaded: Collection[str]) -> str | No
     return min(ranks, key=lambda name: ranks[name], default=None)
 
 
+def harmless(models: Iterable[Model]) -> tuple[tuple[Model, ...], ...]:
+    """Gather under their names all that may be asked so; those that LiteLLM answers itself come first: nobody else can
+    make them slow."""
+    groups = [each for each in by_name(models).values() if not any(_unfit(model) or model.spared for model in each)]
+    return tuple(sorted(groups, key=lambda group: not all(model.mock or model.custom for model in group)))
+
+
 def _rank(model: Model, url: str, loaded: Collection[str]) -> int:
     if model.mock:
         return 0

@@ -173,7 +173,8 @@ def happened(record: Mapping[str, Any]) -> str:
         case "start_timeout":
             return f"was not ready {after} and was ended"
         case "unresponsive":
-            return f"stopped answering its probes {after} and was ended"
+            whom = "users" if record.get("detail") else "probes"
+            return f"stopped answering its {whom} {after} and was ended"
         case "memory":
             return f"grew past its memory limit {after} and was replaced"
         case "age":

@@ -74,13 +74,24 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Traffic:
+    """What a worker says of its public door: connections *taken* so far, completions *inside*, and for how many seconds
+    these have been *waiting* though none of them went on."""
+
+    taken: int
+    inside: int
+    waiting: float
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """One answer of a probe. *reason* is one of `PROBE_REASONS`, empty when it went well."""
+    """One answer of a probe. *reason* is one of `PROBE_REASONS`, empty when it went well; *traffic* is told by liveness."""
 
     ok: bool
     seconds: float
     reason: str = ""
     detail: str = ""
+    traffic: Traffic | None = None
 
     @property
     def blames(self) -> bool:

@@ -103,6 +103,8 @@ class HealthSettings(_Strict):
     """So many in a row, and the worker is replaced."""
     successes: int = Field(2, ge=1)
     """So many in a row, and a new worker is ready."""
+    stalled: IntervalOrOff = 120.0
+    """Completions wait in a worker and none of them goes on for so long: it is compared with another. `off`: never."""
 
 
 class ModelSettings(_Strict):

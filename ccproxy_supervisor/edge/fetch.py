@@ -58,8 +58,8 @@ async def fetch(
             address = _address(url)
             request = _request(address, method, headers, body)
             async with await _connect(address, unix, over) as stream:
-                status, data = await _exchange(stream, request, body, limit)
-                return Answer(status, data, anyio.current_time() - begun)
+                head, data = await _exchange(stream, request, body, limit)
+                return Answer(head.status_code, data, anyio.current_time() - begun, tuple(head.headers))
         except _NoAnswerError as fault:
             outcome = fault
         except (OSError, anyio.ClosedResourceError) as error:
@@ -135,12 +135,12 @@ def _words(cause: BaseException) -> str:
 
 async def _exchange(
     stream: SocketStream | TLSStream, request: h11.Request, body: bytes, limit: int
-) -> tuple[int, bytes]:
+) -> tuple[h11.Response, bytes]:
     connection = h11.Connection(h11.CLIENT)
     sent = [connection.send(request), connection.send(h11.Data(body)), connection.send(h11.EndOfMessage())]
     with suppress(anyio.BrokenResourceError):  # the answer may be there though the request was not read whole
         await stream.send(b"".join(part for part in sent if part))
-    status, data, room = 0, bytearray(), limit + HEADS
+    data, room = bytearray(), limit + HEADS
     for _ in range(PIECES):
         match event := _next(connection):
             case h11.NEED_DATA:
@@ -150,11 +150,11 @@ async def _exchange(
             case h11.InformationalResponse():
                 room -= ASIDE
             case h11.Response():
-                status = event.status_code
+                head = event
             case h11.Data():
                 data += event.data
             case h11.EndOfMessage():
-                return status, bytes(data)
+                return head, bytes(data)
             case h11.PAUSED | h11.ConnectionClosed():
                 raise _NoAnswerError("garbage", "connection closed before the answer was complete")
         if len(data) > limit or room < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import select
 import socket
 from dataclasses import dataclass
 
@@ -49,6 +50,13 @@ def open_listener(host: str, port: int) -> socket.socket:
         taken = error.errno == errno.EADDRINUSE
         raise ListenError(host, port, error.strerror or str(error), taken) from error
     return sock
+
+
+def queued(listener: socket.socket) -> bool:
+    """Whether connections wait there that nobody has accepted."""
+    look = select.poll()
+    look.register(listener, select.POLLIN)
+    return bool(look.poll(0))
 
 
 def holder(host: str, port: int) -> str | None:

@@ -15,6 +15,7 @@ from .control import Control
 from .doors import Private, Public
 from .logs import LogLines
 from .servers import private_socket, server_class
+from .traffic import Traffic
 from .warm import warm_up
 
 SETTLE = 0.5  # seconds between closing the listener and draining, see Server.shutdown
@@ -32,9 +33,9 @@ async def serve(
     import uvicorn
 
     Server = server_class()
-    control.loop, private = asyncio.get_running_loop(), Private(app)
+    control.loop, private, traffic = asyncio.get_running_loop(), Private(app), Traffic()
     common: dict[str, Any] = {"server_header": False, "proxy_headers": False, "log_config": None}
-    inner = Server(uvicorn.Config(private, lifespan="on", timeout_graceful_shutdown=2, **common))
+    inner = Server(uvicorn.Config(traffic.probed(private), lifespan="on", timeout_graceful_shutdown=2, **common))
     inner_task = asyncio.create_task(inner.serve(sockets=list(inside)))
     while not inner.started:
         if inner_task.done():
@@ -52,7 +53,10 @@ async def serve(
     if activated.done() and not leaving.done():
         # The family is found from the descriptor; `fd=` of uvicorn takes it for AF_UNIX and loses TCP_NODELAY.
         listener = socket.socket(fileno=os.dup(public_fd))
-        outer = Server(uvicorn.Config(Public(private, control), lifespan="off", **common))
+        config = uvicorn.Config(traffic.counted(Public(private, control)), lifespan="off", **common)
+        config.load()
+        config.http_protocol_class = traffic.accepting(config.http_protocol_class)
+        outer = Server(config)
         outer.settle = SETTLE
         outer_task = asyncio.create_task(outer.serve(sockets=[listener]))
         while not outer.started and not outer_task.done():

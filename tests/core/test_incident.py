@@ -28,6 +28,10 @@ def record(cause=Cause.EXITED, status=-9, slot=0, uptime=7500.0, detail="", outp
             {"cause": Cause.UNRESPONSIVE, "uptime": 86400.0},
             "Worker 3 in slot 0 stopped answering its probes after 1 d and was ended.",
         ),
+        (
+            {"cause": Cause.UNRESPONSIVE, "uptime": 60.0, "detail": "connections wait"},
+            "Worker 3 in slot 0 stopped answering its users after 1 min and was ended.",
+        ),
     ],
 )
 def test_each_cause_has_its_sentence(ending, sentence):

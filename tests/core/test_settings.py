@@ -345,7 +345,7 @@ ADOPT = """
     proxy.allow_remote proxy.workers proxy.standby proxy.start_timeout proxy.drain_timeout proxy.kill_timeout proxy.hold
     proxy.max_memory proxy.max_age proxy.preload
     restart.first_delay restart.factor restart.longest_delay restart.jitter restart.stable_after
-    health.interval health.timeout health.failures health.successes
+    health.interval health.timeout health.failures health.successes health.stalled
     models.interval models.timeout models.only_loaded models.paid models.check
     ollama.enabled ollama.url ollama.interval ollama.timeout
     logs.directory logs.max_size logs.rotate logs.keep logs.max_total logs.compress logs.level
@@ -358,7 +358,7 @@ proxy: {python: p, config: c.yml, host: 127.0.0.2, port: 1, allow_remote: true, 
   env: {A: hunter2}, env_file: s, start_timeout: 1s, drain_timeout: 1s, kill_timeout: 1s, hold: 1s, max_memory: 1GB,
   max_age: 1d, preload: on}
 restart: {first_delay: 1s, factor: 3, longest_delay: 2s, jitter: 0, stable_after: 1s}
-health: {interval: 1s, timeout: 1s, failures: 1, successes: 1}
+health: {interval: 1s, timeout: 1s, failures: 1, successes: 1, stalled: off}
 models: {interval: off, timeout: 1s, only_loaded: false, paid: true, check: [gpt]}
 ollama: {enabled: false, url: "http://127.0.0.1:1", interval: 1s, timeout: 1s}
 logs: {directory: l, max_size: 1MiB, rotate: daily, keep: 1, max_total: 4MiB, compress: false, level: debug}
