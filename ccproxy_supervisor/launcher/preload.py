@@ -193,6 +193,7 @@ def main() -> None:
     args = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGHUP):  # ^C in a terminal is for the supervisor
         signal.signal(number, signal.SIG_IGN)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's, which LiteLLM imports, starts a thread a core at once
     app = load(args.app)
     control = socket.socket(fileno=args.preload_fd)
     Preloader(control, app, lambda words, warmed: work(arguments(words), lambda: app, warmed)).run()
