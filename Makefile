@@ -1,5 +1,5 @@
 # make >= 3.81, /bin/sh and Python >= 3.11 are all that is needed.
-.PHONY: run test lint bench litellm lock clean
+.PHONY: run test lint bench soak litellm lock clean
 SHELL := /bin/sh
 
 # $(call starts,programs): the first that starts, is new enough and can make environments.
@@ -33,6 +33,10 @@ lint: .venv-$(CURRENT)/made
 
 bench: litellm
 	@$(DEV)/python -m benchmarks
+
+# 200 random faults in an hour: make soak SOAK="--faults 1000 --seconds 36000 --seed 7"
+soak: .venv-$(CURRENT)/made
+	@cd tests && ../$(DEV)/python soak.py $(SOAK)
 
 # The real LiteLLM that tests and benchmarks share: .cache/home/venv/bin/python
 litellm: .venv-$(CURRENT)/made

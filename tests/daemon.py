@@ -68,7 +68,8 @@ class Daemon:
             "admin": {"port": self.admin_port},
             "ollama": {"enabled": False},
         }
-        if python is None:
+        self.real = python is not None
+        if not self.real:
             self.settings["proxy"]["env"] = {"PYTHONPATH": str(STUB)}
         self.change(**settings)
         self.write("config.yaml", litellm)

@@ -1,4 +1,4 @@
-"""The supervisor's program with faults in it: `python faulty.py HOME run …`.
+"""The supervisor's program with faults in it: `python faulty.py HOME [--hasten] run …`.
 
 Whenever the file `arm` of HOME names another fault, each of `TARGETS` raises it at its next two calls; `hits` tells which have.
 """
@@ -18,12 +18,13 @@ BROKEN = {
     "handover": ["Handover.__call__", "Handover._saved"],
     "board": ["Board.__call__", "Board.document", "Samples.take"],
     "orders": ["Orders.reload"],
+    "herald": ["Herald.__call__"],
     "edge.admin": ["host_allowed"],
-    "edge.copies": ["forget_configs", "keep_config"],
+    "edge.births": ["Births.forget", "Births.keep"],
     "edge.embedded": ["UnixDoor.there", "UnixDoor.open"],
     "edge.fetch": ["_exchange"],
     "edge.gauges": ["Gauges.collect", "ProcessGauges._look"],
-    "edge.home": ["Home.read_plan"],
+    "edge.home.reading": ["read_plan"],
     "edge.incidents": ["Incidents.__call__", "write", "Incidents.restore"],
     "edge.journal": ["Writer.__call__"],
     "edge.keeper": ["restore_folder"],
@@ -108,7 +109,9 @@ if __name__ == "__main__":
     home = Path(sys.argv.pop(1))
     for each in TARGETS:
         break_into(each)
-    hasten()
+    if sys.argv[1] == "--hasten":
+        hasten()
+        del sys.argv[1]
     threading.Thread(target=follow, args=(home,), daemon=True).start()
     from ccproxy_supervisor.cli import main
 

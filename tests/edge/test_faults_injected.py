@@ -21,7 +21,7 @@ PROGRAM = Path(faulty.__file__)
 def daemon():
     settings = {"proxy": {"workers": 2}, "ollama": {"enabled": True, "url": "http://127.0.0.1:9", "interval": "1s"}}
     with Daemon(models={"interval": "1s"}, logs={"rotate": "never"}, **settings) as it:
-        it.program = [str(PROGRAM), str(it.folder)]
+        it.program = [str(PROGRAM), str(it.folder), "--hasten"]
         yield it.start(wait=None)
 
 

@@ -5,8 +5,10 @@ STUB_UPSTREAM_ERROR what the models' provider says to a check.
 """
 
 import asyncio
+import contextlib
 import json
 import os
+import re
 import sys
 import time
 from urllib.parse import parse_qs
@@ -19,6 +21,9 @@ if "STUB_START_DELAY" in os.environ:
     time.sleep(float(os.environ["STUB_START_DELAY"]))
 BALLAST = bytearray(int(os.environ.get("STUB_BALLAST", "0")) << 20)
 SICK = False
+MODELS = []
+with contextlib.suppress(KeyError, OSError), open(os.environ["CONFIG_FILE_PATH"]) as config:
+    MODELS = re.findall(r"model_name: *(\S+)", config.read())
 master_key = os.environ.get("LITELLM_MASTER_KEY")
 
 
@@ -33,8 +38,12 @@ async def app(scope, receive, send):
             return await answer(send, 500 if SICK else 200, b'"I\'m alive!"')
         case "/health":
             return await answer(send, 200, json.dumps(report(query.get("model"))).encode())
+        case "/v1/models":
+            return await answer(send, 200, json.dumps({"data": [{"id": name} for name in MODELS]}).encode())
         case "/v1/chat/completions" | "/v1/messages":
-            model = json.loads(body or b"{}").get("model")
+            asked = json.loads(body or b"{}")
+            await asyncio.sleep(float(asked.get("seconds", 0)))
+            model = asked.get("model")
             return await answer(send, 200 if model == "echo" else 400, json.dumps({"pid": os.getpid()}).encode())
         case "/stream":
             return await stream(send, int(query["chunks"]), float(query.get("every", "0.05")), query.get("until", ""))
