@@ -7,7 +7,10 @@ from typing import Any
 
 import click
 
+from ccproxy_supervisor import __version__
+from ccproxy_supervisor.cli.groups import Whole
 from ccproxy_supervisor.core.printable import printable
+from ccproxy_supervisor.edge.ground import stand
 
 #: Command -> module of this package that has it, under the command's name, or that name with `_command` appended.
 COMMANDS = {
@@ -34,7 +37,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class Commands(Whole):
     """A group that imports a command only to run it or to show its help: `status` must answer at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -47,6 +50,10 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_command")
         return command
 
+    def main(self, *words: Any, **more: Any) -> Any:
+        stand()
+        return super().main(*words, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -56,5 +63,6 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ccproxy-supervisor", message="%(prog)s %(version)s")
 def main() -> None:
     """Keep LiteLLM serving: one supervisor, probed workers, no lost requests."""

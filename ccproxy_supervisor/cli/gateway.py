@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ccproxy_supervisor.cli.common import config_option, home_of
+from ccproxy_supervisor.cli.groups import Whole
 from ccproxy_supervisor.cli.output import fail, say, say_json
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _compare(home: Home, settings: Settings, ledger: Ledger) -> None:
     say(f"{path} is up to date; tokens: {len(ledger.tokens)}")
 
 
-@click.group()
+@click.group(cls=Whole)
 def token() -> None:
     """Say who may use the proxy through Traefik.
 

@@ -3,9 +3,11 @@ the folder on the import path would let our modules shadow LiteLLM's."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +19,17 @@ def keep_to_ourselves(words: Sequence[str]) -> None:
     for flag, value in itertools.pairwise(words):
         if flag.endswith("-fd"):
             os.set_inheritable(int(value), False)
+
+
+def stand() -> None:
+    """Hear every signal again, whatever our parent ignored or blocked; those that Python, nohup and shells ignore on
+    purpose stay so."""
+    left = {"SIGPIPE", "SIGXFSZ", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU"}
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN and getattr(number, "name", "") not in left:
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)
 
 
 def load(folder: str) -> None:
@@ -32,6 +45,7 @@ def load(folder: str) -> None:
 
 if __name__ == "__main__":
     keep_to_ourselves(sys.argv)
+    stand()
     own = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if path != own]
     load(own)
