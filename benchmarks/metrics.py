@@ -11,6 +11,7 @@ import time
 
 import anyio
 
+from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.model import State, Status, Usage
 from ccproxy_supervisor.edge.admin import admin_app
 from ccproxy_supervisor.edge.embedded import serve_tcp
@@ -21,8 +22,13 @@ from ccproxy_supervisor.edge.metrics import Metrics
 def page() -> Metrics:
     """Four workers and twenty models."""
     readings = [Reading(n, n, State.SERVING, 60.0, Usage(300 << 20, 9.0, 40, 20)) for n in range(4)]
-    gauges = Gauges(Sources(lambda: Status.HEALTHY, lambda: 1, lambda: readings, dict, lambda: 0), "0.1.0")
-    gauges.adopt(4, [f"model-{n}" for n in range(20)], [f"tag-{n}" for n in range(20)], "1.0.0")
+    models = [ModelView(f"model-{n}") for n in range(20)]
+    sources = Sources(
+        status=lambda: Status.HEALTHY, generation=lambda: 1, workers=lambda: readings, logs=dict, held=lambda: 0,
+        models=lambda: models, ollama=lambda: None,
+    )  # fmt: skip
+    gauges = Gauges(sources, "0.1.0")
+    gauges.adopt(4, [f"tag-{n}" for n in range(20)], "1.0.0")
     return Metrics([gauges, ProcessGauges()])
 
 

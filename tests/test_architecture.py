@@ -9,9 +9,22 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "ccproxy_supervisor"
 WORDS = {"__future__", "collections", "contextlib", "dataclasses", "enum", "functools", "itertools", "signal", "typing"}
-VALUES = {"ast", "base64", "datetime", "decimal", "difflib", "hashlib", "html", "ipaddress", "json", "math", "re"}
+VALUES = {
+    "ast",
+    "base64",
+    "bisect",
+    "datetime",
+    "decimal",
+    "difflib",
+    "hashlib",
+    "html",
+    "ipaddress",
+    "json",
+    "math",
+    "re",
+}
 VALUES |= {"urllib.parse"}
-DAEMON = {"anyio", "h11", "prometheus_client", "psutil", "pydantic", "starlette", "uvicorn", "yaml"}
+DAEMON = {"anyio", "h11", "psutil", "pydantic", "yaml"}
 ANYTHING = sys.stdlib_module_names
 HEART = ("bell", "ports", "worker", "trial", "seat", "succession", "pool", "supervisor")
 ROOMS = ("lasting", "door", "board", "herald", "asking", "orders", "handover", "takeover", "app")  # app and its helpers
@@ -29,7 +42,19 @@ FLOORS = {
     "__init__": (set(), set()),
 }
 IMPURE = {"open", "print", "input", "exec", "eval", "now", "utcnow", "today"}  # calls the core must not make
-HEAVY = {"httpx", "jinja2", "packaging", "pip", "requests", "rich", "structlog", "trio"}  # memory of a daemon
+HEAVY = {
+    "httpx",
+    "jinja2",
+    "packaging",
+    "pip",
+    "prometheus_client",
+    "requests",
+    "rich",
+    "starlette",
+    "structlog",
+    "trio",
+    "uvicorn",
+}  # memory of a daemon
 
 
 def imported(tree, part):

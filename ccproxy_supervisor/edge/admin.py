@@ -5,24 +5,51 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
 
 import anyio
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ccproxy_supervisor.core.asgi import App, Receive, Scope, Send
 
 ORDERS = ("reload", "restart", "stop", "rotate", "canary")
 LARGEST_ORDER = 64 << 10  # bytes
 PATIENCE = 5.0  # seconds for an order's body
 CLOSE = {"Connection": "close"}
+READ, WRITE = ("GET", "HEAD"), ("POST",)
+MARKS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 Facts = Callable[[], dict[str, Any]]
 Order = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """*headers* have lower-case names; one that is repeated is one list."""
+
+    headers: Mapping[str, str]
+    receive: Receive
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    body: bytes
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refused(Exception):  # noqa: N818 - it is an answer
+    """A request that is answered with *status* and why."""
+
+    def __init__(self, status: int, why: str = "", headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(why)
+        self.reply = _json({"error": why or HTTPStatus(status).phrase}, status, headers)
+
+
+Page = Callable[[Request], Awaitable[Reply]]
 
 
 def admin_app(
@@ -31,53 +58,67 @@ def admin_app(
     metrics: Callable[[str], tuple[bytes, str]],
     allowed: Callable[[], Collection[str]],
     page: tuple[bytes, Mapping[str, str]] | None = None,
-) -> ASGIApp:
+) -> App:
     """Build the read-only app. *metrics* takes an Accept header, *allowed* names the hosts besides loopback, and *page* has its headers."""
 
-    async def show_metrics(request: Request) -> Response:
-        body, content_type = metrics(",".join(request.headers.getlist("accept")))
-        return Response(body, media_type=None, headers={"Content-Type": content_type})
+    async def show_metrics(request: Request) -> Reply:
+        body, content_type = metrics(request.headers.get("accept", ""))
+        return Reply(body, headers={"Content-Type": content_type})
 
-    async def show_page(_: Request) -> Response:
-        return Response(page[0], headers=page[1]) if page else RedirectResponse("/status", 302)
+    async def show_page(_: Request) -> Reply:
+        return Reply(page[0], headers=page[1]) if page else Reply(b"", 302, {"Location": "/status"})
 
-    app = _app([*_facts(health, status), _get("/metrics", show_metrics), _get("/", show_page)])
-    return Guard(app, allowed)
+    return Site({**_facts(health, status), "/metrics": show_metrics, "/": show_page}, {}, allowed)
 
 
-def control_app(health: Facts, status: Facts, order: Order) -> ASGIApp:
+def control_app(health: Facts, status: Facts, order: Order) -> App:
     """Build the app of the control socket. *order* raises `ValueError` for what cannot be asked for."""
 
-    async def take(request: Request) -> Response:
-        name = request.scope["path"][1:]
+    async def take(name: str, request: Request) -> Reply:
         try:
             return _json(await order(name, await _body(request)))
         except ValueError as error:
-            raise HTTPException(400, f"cannot {name}: {error}") from None
+            raise Refused(400, f"cannot {name}: {error}") from None
 
-    return Guard(_app([*_facts(health, status), *(Route(f"/{name}", take, methods=["POST"]) for name in ORDERS)]))
+    return Site(_facts(health, status), {f"/{name}": partial(take, name) for name in ORDERS})
 
 
-class Guard:
+class Site:
     """Answers 421 to a Host that is neither loopback nor *allowed* (a name rebound to us), and marks what leaves."""
 
-    MARKS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-
-    def __init__(self, app: ASGIApp, allowed: Callable[[], Collection[str]] | None = None) -> None:
-        self._app, self._allowed = app, allowed
+    def __init__(
+        self, shown: Mapping[str, Page], taken: Mapping[str, Page],
+        allowed: Callable[[], Collection[str]] | None = None,
+    ) -> None:  # fmt: skip
+        self._pages: dict[str, tuple[tuple[str, ...], Page]] = {path: (READ, page) for path, page in shown.items()}
+        self._pages |= {path: (WRITE, page) for path, page in taken.items()}
+        self._allowed = allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *self.MARKS]
-            await send(message)
+        try:
+            reply = await self._answer(scope, receive)
+        except Refused as refusal:
+            reply = refusal.reply
+        except Exception as error:
+            await _send(
+                _json({"error": f"cannot answer: {type(error).__name__}, a bug; see supervisor.log"}, 500), send
+            )
+            raise
+        await _send(reply, send)
 
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
-        if self._allowed is None or host_allowed(host, self._allowed()):
-            await self._app(scope, receive, marked)
-        else:
-            refusal = _json({"error": "cannot answer for this Host; add it to admin.allowed_hosts"}, 421)
-            await refusal(scope, receive, marked)
+    async def _answer(self, scope: Scope, receive: Receive) -> Reply:
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            said = headers.get(key := name.decode("latin-1"))
+            headers[key] = ",".join(filter(None, (said, value.decode("latin-1"))))
+        if self._allowed is not None and not host_allowed(headers.get("host", ""), self._allowed()):
+            raise Refused(421, "cannot answer for this Host; add it to admin.allowed_hosts")
+        if (found := self._pages.get(scope["path"])) is None:
+            raise Refused(404)
+        methods, page = found
+        if scope["method"] not in methods:
+            raise Refused(405, headers={"Allow": ", ".join(methods)})
+        return await page(Request(headers, receive))
 
 
 def host_allowed(host: str, allowed: Collection[str]) -> bool:
@@ -92,53 +133,46 @@ def host_allowed(host: str, allowed: Collection[str]) -> bool:
         return False
 
 
-def _facts(health: Facts, status: Facts) -> list[Route]:
-    async def show_health(_: Request) -> Response:
+def _facts(health: Facts, status: Facts) -> dict[str, Page]:
+    async def show_health(_: Request) -> Reply:
         facts = health()
         return _json(facts, 200 if facts["status"] in ("healthy", "degraded") else 503)
 
-    async def show_status(_: Request) -> Response:
+    async def show_status(_: Request) -> Reply:
         return _json(status())
 
-    return [_get("/health", show_health), _get("/status", show_status)]
-
-
-def _get(path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
-    return Route(path, endpoint, methods=["GET"])
-
-
-def _app(routes: list[Route]) -> Starlette:
-    async def refuse(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return _json({"error": error.detail}, error.status_code, error.headers)
-
-    async def fail(_: Request, error: Exception) -> Response:
-        return _json({"error": f"cannot answer: {type(error).__name__}, a bug; see supervisor.log"}, 500)
-
-    app = Starlette(routes=routes, exception_handlers={HTTPException: refuse, Exception: fail})
-    app.router.redirect_slashes = False
-    return app
+    return {"/health": show_health, "/status": show_status}
 
 
 async def _body(request: Request) -> dict[str, Any]:
     """Read an order's JSON object; none is an empty one."""
-    data = bytearray()
-    try:
-        with anyio.fail_after(PATIENCE):
-            async for chunk in request.stream():
-                data += chunk
-                if len(data) > LARGEST_ORDER:
-                    raise HTTPException(413, f"body larger than {LARGEST_ORDER} bytes", CLOSE)
-    except (TimeoutError, ClientDisconnect):
-        raise HTTPException(408, f"body not complete in {PATIENCE:g} s", CLOSE) from None
+    data, more = bytearray(), True
+    with anyio.move_on_after(PATIENCE):
+        while more:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                break
+            data += message["body"]
+            more = message["more_body"]
+            if len(data) > LARGEST_ORDER:
+                raise Refused(413, f"body larger than {LARGEST_ORDER} bytes", CLOSE)
+    if more:
+        raise Refused(408, f"body not complete in {PATIENCE:g} s", CLOSE)
     try:
         body = json.loads(data or b"{}")
     except (ValueError, RecursionError):
-        raise HTTPException(400, "body is not JSON") from None
+        raise Refused(400, "body is not JSON") from None
     if not isinstance(body, dict):
-        raise HTTPException(400, "body is not a JSON object")
+        raise Refused(400, "body is not a JSON object")
     return body
 
 
-def _json(facts: dict[str, Any], status: int = 200, headers: Any = None) -> Response:
-    return Response(json.dumps(facts).encode() + b"\n", status, headers, "application/json")
+def _json(facts: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply(json.dumps(facts).encode() + b"\n", status, {"Content-Type": "application/json", **(headers or {})})
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    headers = {"Content-Length": str(len(reply.body)), **reply.headers, **MARKS}
+    spelled = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": reply.status, "headers": spelled})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -10,8 +10,8 @@ from math import inf
 from typing import Any, Protocol, TypeVar
 
 import psutil
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from ccproxy_supervisor.core.exposition import Counter, Family, Gauge
 from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import LOGS, OllamaStatus, State, Status, Usage
@@ -79,7 +79,7 @@ LOG_COUNTERS: tuple[tuple[str, str, Callable[[LogCounters], int]], ...] = (
 )
 
 Rows = Iterable[tuple[object, float]]
-Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
+Asked = TypeVar("Asked", Gauge, Counter)
 
 
 class Gauges:
@@ -96,10 +96,10 @@ class Gauges:
         self._cpu = {slot: self._cpu.get(slot, 0.0) for slot in range(slots)}
         self._wanted, self._litellm = tuple(dict.fromkeys(ollama)), litellm or ""
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """Answer the registry."""
         now = self._sources
-        build = GaugeMetricFamily("ccproxy_build_info", "What runs.", labels=("version", "python", "litellm"))
+        build = Gauge("ccproxy_build_info", "What runs.", ("version", "python", "litellm"))
         build.add_metric([self._version, platform.python_version(), self._litellm], 1)
         yield build
         status = now.status()
@@ -114,7 +114,7 @@ class Gauges:
             rows = [(log, count(logs[log]) if log in logs else 0) for log in LOGS]
             yield _counter(f"ccproxy_log_{name}", text, rows, "log")
 
-    def _workers(self, readings: tuple[Reading, ...]) -> Iterator[Metric]:
+    def _workers(self, readings: tuple[Reading, ...]) -> Iterator[Family]:
         counts = [(state, sum(r.state is state for r in readings)) for state in State]
         yield _gauge("ccproxy_workers", "Workers, and places in backoff, by state.", counts, "state")
         self._add_cpu(readings)
@@ -131,7 +131,7 @@ class Gauges:
                 self._cpu[r.slot] += max(0.0, used[r.number] - self._cpu_seen.get(r.number, 0.0))
         self._cpu_seen = used
 
-    def _of_ollama(self, ollama: OllamaStatus) -> Iterator[Metric]:
+    def _of_ollama(self, ollama: OllamaStatus) -> Iterator[Family]:
         yield _gauge("ccproxy_ollama_up", "Whether Ollama answers as it should.", [("", ollama.up)])
         for name, text, there in (
             ("available", "Whether Ollama has the model.", ollama.models),
@@ -148,7 +148,7 @@ class ProcessGauges:
     def __init__(self) -> None:
         self._process = psutil.Process()
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """Answer the registry."""
         if (seen := known(self._look, None)) is None:
             return
@@ -170,7 +170,7 @@ class ProcessGauges:
             return cpu, memory, self._process.num_fds(), self._process.create_time()
 
 
-def _models(views: Iterable[ModelView]) -> Iterator[Metric]:
+def _models(views: Iterable[ModelView]) -> Iterator[Family]:
     """One row a name, however many deployments it has."""
     for name, text, number in MODEL_GAUGES:
         yield _gauge(f"ccproxy_model_{name}", text, [(view.name, number(view)) for view in views], "model")
@@ -181,15 +181,15 @@ def _foremost(slot: int, readings: Iterable[Reading]) -> Reading:
     return min(mine, key=lambda r: FOREMOST.index(r.state), default=Reading(0, slot, State.GONE))
 
 
-def _gauge(name: str, text: str, rows: Rows, label: str = "") -> Metric:
-    return _add(GaugeMetricFamily(name, text, labels=[label] if label else []), rows)
+def _gauge(name: str, text: str, rows: Rows, label: str = "") -> Gauge:
+    return _add(Gauge(name, text, (label,) if label else ()), rows)
 
 
-def _counter(name: str, text: str, rows: Rows, label: str = "") -> Metric:
-    return _add(CounterMetricFamily(name, text, labels=[label] if label else []), rows)
+def _counter(name: str, text: str, rows: Rows, label: str = "") -> Counter:
+    return _add(Counter(name, text, (label,) if label else ()), rows)
 
 
-def _add(family: Family, rows: Rows) -> Family:
+def _add(family: Asked, rows: Rows) -> Asked:
     for value, number in rows:
-        family.add_metric([str(value).encode("utf-8", "replace").decode()], number)
+        family.add_metric([str(value)] if value != "" else [], number)
     return family

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
-
+from ccproxy_supervisor.core.exposition import Collector, Counter, Family, Gauge, Histogram, page
 from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import (
     PROBE_REASONS,
@@ -32,28 +27,14 @@ FAILOVER = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 PROBE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
-Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
-
-
-class Guarded:
-    """A collector whose failure costs its own numbers, not the page."""
-
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-
-    def collect(self) -> Iterable[Metric]:
-        """Answer the registry."""
-        return known(lambda: tuple(self._collector.collect()), ())
+Kept = TypeVar("Kept", Counter, Gauge, Histogram)
 
 
 class Metrics:
     """A listener of the journal that can be rendered, together with *collectors* that are asked at the scrape."""
 
     def __init__(self, collectors: Iterable[Collector] = (), wall: Callable[[], float] = time.time) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the page
-        self._registry, self._wall = CollectorRegistry(), wall
-        for collector in collectors:
-            self._registry.register(Guarded(collector))
+        self._collectors, self._counted, self._wall = tuple(collectors), list[Family](), wall
         self._endings = self._counter("worker_endings", "Workers that ended, by cause.", cause=Cause)
         self._restarts = self._counter("worker_restarts", "Workers that ended and left a slot to another.", cause=Cause)
         self._start = self._histogram("worker_start_seconds", "From a worker's start until it was proven ready.", START)
@@ -72,8 +53,8 @@ class Metrics:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """Return the page and its content type, Prometheus text or OpenMetrics as the Accept header asks."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        families = [family for collector in self._collectors for family in _collected(collector)]
+        return page([*families, *self._counted], accept)
 
     def observe_lag(self, seconds: float) -> None:
         self._lag.observe(seconds)
@@ -111,18 +92,19 @@ class Metrics:
             self._drain.observe(event.since)
 
     def _counter(self, name: str, text: str, **labels: Iterable[str]) -> Counter:
-        return _fill(Counter(f"ccproxy_{name}", text, list(labels), registry=self._registry), labels)
+        return self._keep(Counter(f"ccproxy_{name}", text, tuple(labels), tuple(labels.values())))
 
     def _gauge(self, name: str, text: str, **labels: Iterable[str]) -> Gauge:
-        return _fill(Gauge(f"ccproxy_{name}", text, list(labels), registry=self._registry), labels)
+        return self._keep(Gauge(f"ccproxy_{name}", text, tuple(labels), tuple(labels.values())))
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], **labels: Iterable[str]) -> Histogram:
-        made = Histogram(f"ccproxy_{name}", text, list(labels), buckets=buckets, registry=self._registry)
-        return _fill(made, labels)
+        return self._keep(Histogram(f"ccproxy_{name}", text, buckets, tuple(labels), tuple(labels.values())))
+
+    def _keep(self, family: Kept) -> Kept:
+        self._counted.append(family)
+        return family
 
 
-def _fill(metric: Labelled, labels: Mapping[str, Iterable[str]]) -> Labelled:
-    """Give every combination of *labels* its series, at 0."""
-    for values in itertools.product(*labels.values()) if labels else ():
-        metric.labels(*values)
-    return metric
+def _collected(collector: Collector) -> Iterable[Family]:
+    """Ask *collector*; its failure costs its own numbers, not the page."""
+    return known(lambda: tuple(collector.collect()), ())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from ccproxy_supervisor.core.exposition import Family, Gauge
 
 
 class Room:
@@ -16,14 +16,14 @@ class Room:
     def __init__(self, logs: Callable[[], Path], memory: Callable[[], int | None]) -> None:
         self._logs, self._memory = logs, memory
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """Answer the registry; what is not known or not limited has no sample."""
-        free = GaugeMetricFamily("ccproxy_disk_free_bytes", "Bytes left where the logs are.", labels=["path"])
+        free = Gauge("ccproxy_disk_free_bytes", "Bytes left where the logs are.", ("path",))
         with suppress(OSError):
             disk = os.statvfs(self._logs())
             free.add_metric(["logs"], disk.f_bavail * disk.f_frsize)
         yield free
-        limit = GaugeMetricFamily("ccproxy_worker_memory_limit_bytes", "Resident memory at which a worker is replaced.")
+        limit = Gauge("ccproxy_worker_memory_limit_bytes", "Resident memory at which a worker is replaced.")
         if (most := self._memory()) is not None:
             limit.add_metric([], most)
         yield limit

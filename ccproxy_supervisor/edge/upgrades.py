@@ -11,8 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from pydantic import TypeAdapter
+
+from ccproxy_supervisor.core.exposition import Family, Gauge
 
 FILE = "upgrade.json"
 _LARGEST = 1 << 16
@@ -67,14 +68,14 @@ class Upgrades:
         )
         return {"pinned": self._pinned, "last": told}
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         """Answer the registry; before the first change there is no sample of it."""
         last = read(self._run)
-        ours = GaugeMetricFamily(
-            "ccproxy_litellm_upgrade_pinned_info", "The version this supervisor was tested with.", labels=["version"]
+        ours = Gauge(
+            "ccproxy_litellm_upgrade_pinned_info", "The version this supervisor was tested with.", ("version",)
         )
-        well = GaugeMetricFamily("ccproxy_litellm_upgrade_last_success", "Whether the last change of LiteLLM was made.")
-        when = GaugeMetricFamily("ccproxy_litellm_upgrade_timestamp_seconds", "When the last change of LiteLLM ended.")
+        well = Gauge("ccproxy_litellm_upgrade_last_success", "Whether the last change of LiteLLM was made.")
+        when = Gauge("ccproxy_litellm_upgrade_timestamp_seconds", "When the last change of LiteLLM ended.")
         if last:
             well.add_metric([], last.result == "done")
             when.add_metric([], last.at)

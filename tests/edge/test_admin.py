@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ccproxy_supervisor.edge import admin, embedded
+from ccproxy_supervisor.edge import admin
 from ccproxy_supervisor.edge.admin import admin_app, control_app, host_allowed
-from ccproxy_supervisor.edge.embedded import serve_tcp, serve_unix
+from ccproxy_supervisor.edge.embedded import doors, serve, serve_tcp, serve_unix, server
 from ccproxy_supervisor.edge.fetch import fetch
 
 pytestmark = pytest.mark.anyio
@@ -236,14 +236,14 @@ async def test_a_connection_serves_several_requests(daemon):
     ],
 )
 async def test_a_client_that_stalls_is_dropped(daemon, monkeypatch, parts):
-    monkeypatch.setattr(embedded, "PATIENCE", 0.05)
+    monkeypatch.setattr(server, "PATIENCE", 0.05)
     async with daemon.serving():
         with anyio.fail_after(2):
             await converse(daemon.port, *parts)
 
 
 async def test_a_client_that_never_ends_its_body_is_dropped(daemon, monkeypatch):
-    monkeypatch.setattr(embedded, "PATIENCE", 0.05)
+    monkeypatch.setattr(server, "PATIENCE", 0.05)
     async with daemon.serving():
         head = b"GET /status HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         with anyio.fail_after(2):
@@ -261,7 +261,7 @@ async def test_a_huge_head_is_refused(daemon):
 
 async def test_idle_connections_however_many_blind_nobody(daemon):
     async with daemon.serving() as url:
-        idle = [await anyio.connect_tcp("127.0.0.1", daemon.port) for _ in range(3 * embedded.CONNECTIONS)]
+        idle = [await anyio.connect_tcp("127.0.0.1", daemon.port) for _ in range(3 * server.CONNECTIONS)]
         answers = [await fetch(url + "/metrics", timeout=5) for _ in range(10)]
         for stream in idle:
             await stream.aclose()
@@ -269,7 +269,7 @@ async def test_idle_connections_however_many_blind_nobody(daemon):
 
 
 async def test_for_one_connection_too_many_the_oldest_idle_one_goes(daemon, monkeypatch):
-    monkeypatch.setattr(embedded, "CONNECTIONS", 3)
+    monkeypatch.setattr(server, "CONNECTIONS", 3)
     async with daemon.serving() as url, AsyncExitStack() as idle:
         oldest, *others = [
             await idle.enter_async_context(await anyio.connect_tcp("127.0.0.1", daemon.port)) for _ in range(3)
@@ -283,7 +283,7 @@ async def test_for_one_connection_too_many_the_oldest_idle_one_goes(daemon, monk
 
 
 async def test_an_answer_that_is_being_made_is_never_dropped_for_another_connection(daemon, monkeypatch):
-    monkeypatch.setattr(embedded, "CONNECTIONS", 2)
+    monkeypatch.setattr(server, "CONNECTIONS", 2)
     asked, go = anyio.Event(), anyio.Event()
 
     async def slow(scope, receive, send):
@@ -302,7 +302,7 @@ async def test_an_answer_that_is_being_made_is_never_dropped_for_another_connect
 
 
 async def test_a_removed_control_socket_is_made_anew_and_cuts_no_answer(daemon, monkeypatch, tmp_path):
-    monkeypatch.setattr(embedded, "LOOK", 0.02)
+    monkeypatch.setattr(serve, "LOOK", 0.02)
     path, asked, go = str(tmp_path / "c.sock"), anyio.Event(), anyio.Event()
 
     async def reload(name, body):
@@ -370,7 +370,7 @@ async def test_an_impossible_address_is_named(daemon):
 
 
 async def test_the_port_is_tried_again_until_free(daemon, monkeypatch):
-    monkeypatch.setattr(embedded, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(doors, "FIRST_RETRY", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         port = stranger.getsockname()[1]
         async with anyio.create_task_group() as tasks:

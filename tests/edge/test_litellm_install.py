@@ -20,6 +20,7 @@ from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.pip import _reason
 from ccproxy_supervisor.edge import upgrades
 from ccproxy_supervisor.view.sheet import sheet
+from scraped import samples
 from wheels import unpack
 
 LOCK = "litellm==1.2.3 \\\n    --hash=sha256:00\n"
@@ -395,9 +396,8 @@ def test_the_note_of_the_last_change_comes_back_and_rubbish_is_no_note(tmp_path)
 def test_the_daemon_shows_the_last_change_and_what_is_pinned(tmp_path):
     shown = upgrades.Upgrades(tmp_path)
     assert shown.document() == {"pinned": upgrades.pinned(), "last": None}
-    assert [(sample.name, sample.labels, sample.value) for metric in shown.collect() for sample in metric.samples] == [
-        ("ccproxy_litellm_upgrade_pinned_info", {"version": upgrades.pinned()}, 1)
-    ]
+    pinned = f"ccproxy_litellm_upgrade_pinned_info{{version={upgrades.pinned()}}}"
+    assert samples(shown) == {pinned: 1}
 
     upgrades.write(tmp_path, upgrades.Upgrade("upgrade", "failed", 1795459200.0, 2.0, "1.2.3", "1.0.0", "why"))
 
@@ -410,8 +410,8 @@ def test_the_daemon_shows_the_last_change_and_what_is_pinned(tmp_path):
         "before": "1.0.0",
         "detail": "why",
     }
-    assert {sample.name: sample.value for metric in shown.collect() for sample in metric.samples} == {
-        "ccproxy_litellm_upgrade_pinned_info": 1,
+    assert samples(shown) == {
+        pinned: 1,
         "ccproxy_litellm_upgrade_last_success": 0,
         "ccproxy_litellm_upgrade_timestamp_seconds": 1795459200.0,
     }

@@ -25,6 +25,7 @@ from ccproxy_supervisor.core.model import (
 )
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Reading, Sources
 from ccproxy_supervisor.edge.metrics import Metrics
+from scraped import parsed
 
 #: The contract: every family, its type and its labels.
 CONTRACT = {
@@ -98,12 +99,7 @@ class World:
 
     def samples(self):
         """Every sample of a scrape, as name{label=value,…} without quotes."""
-        page = self.metrics.render("")[0].decode()
-        return {
-            sample.name + "".join(f"{{{k}={v}}}" for k, v in sorted(sample.labels.items())): sample.value
-            for family in parse_text(page)
-            for sample in family.samples
-        }
+        return parsed(self.metrics.render("")[0].decode())
 
 
 @pytest.fixture
