@@ -39,6 +39,11 @@ class Pool:
     def serving(self) -> int:
         return sum(worker.serving for worker in self.workers)
 
+    @property
+    def failed(self) -> bool:
+        """Whether some slot has ever lost a worker unasked."""
+        return any(seat.failed for seat in self.seats if seat.slot)
+
     def matches(self, plan: Plan) -> bool:
         """Whether every seat already runs what *plan* asks for."""
         return all(seat.plan == plan for seat in self.seats)

@@ -199,11 +199,13 @@ class Supervisor:
         await self.pool.resize(roll.plan)
 
     async def _hold(self) -> None:
-        """While nobody has served for longer than `hold`, answer in the workers' stead."""
+        """While nobody has served for longer than `hold`, answer in the workers' stead; at the start not before a worker
+        has failed, for it has a time limit of its own."""
         bell = self.pool.bell
         while True:
             with move_on_after(self.plan.settings.proxy.hold):
                 await bell.until(lambda: self.pool.serving > 0 or self.stopping)
+            await bell.until(lambda: self.pool.serving > 0 or self.stopping or self.ever_served or self.pool.failed)
             while self.pool.serving == 0:
                 await self._answer_all()
             self.ever_served = True

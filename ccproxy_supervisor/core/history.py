@@ -13,7 +13,7 @@ from ccproxy_supervisor.core.lines import spoken
 from ccproxy_supervisor.core.model import Ending, Status, Transition
 
 DAY = 86400.0
-CHANGES, ENDINGS = 200, 100  # kept at most, of each track and in all: `/status` stays small in a crash loop
+CHANGES, ENDINGS = 60, 20  # kept at most, of each track and in all: `/status` stays small in a crash loop
 LINES, WIDTH, TOLD = 8, 300, 5  # of the last words of an unplanned ending, and for how many of these
 
 

@@ -71,7 +71,7 @@ class ProxySettings(_Strict):
     kill_timeout: Timeout = 5.0
     """From SIGTERM to SIGKILL."""
     hold: Duration = 15.0
-    """How long clients wait for a worker before they are answered 503."""
+    """How long clients wait for a worker before they are answered 503; at the start as long as the first one starts."""
     max_memory: Size | None = None
     """Replace a worker that uses more."""
     max_age: Timeout | None = None

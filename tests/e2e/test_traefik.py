@@ -231,7 +231,7 @@ def test_a_restart_under_load_loses_nothing(front, daemon, alice, stream):
 
 
 def test_who_waits_too_long_is_told_so_in_the_words_of_the_api():
-    with Daemon(proxy={"hold": "300ms", "env": {"STUB_START_DELAY": "60"}}) as daemon, Front(daemon) as front:
+    with Daemon(proxy={"hold": "300ms", "env": {"STUB_FAIL": "1"}}) as daemon, Front(daemon) as front:
         daemon.start(wait=None)
         secret = front.admit("alice")
         until(lambda: front.get("/v1/models", **bearer(secret))[0] == 503, 30)

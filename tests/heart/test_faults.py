@@ -202,7 +202,7 @@ async def test_a_clean_up_that_fails_hides_nothing_of_the_end(stage):
 
 @pytest.mark.parametrize("when", ["enter", "body", "exit"])
 async def test_a_public_socket_that_cannot_be_held_is_tried_again(stage, when):
-    stage.lives = {1: {"ready_at": 40}}
+    stage.lives = {1: {"lives": 1}, 2: {"ready_at": 38}}
     supervisor = stage.supervisor(plan_of())
     inner = stage.answer
 

@@ -300,7 +300,15 @@ async def test_nobody_serving_for_longer_than_hold_is_answered_by_the_supervisor
 
     await play(stage, 300)
 
-    assert stage.answering[:4] == [(15, "on"), (20.1, "off"), (166, "on"), (183.1, "off")]
+    assert stage.answering[:2] == [(166, "on"), (183.1, "off")]
+
+
+async def test_a_first_start_slower_than_hold_is_waited_for_until_it_has_failed(stage):
+    stage.lives = {1: {"ready_at": 100}, 2: {"ready_at": 1}}
+
+    await play(stage, 100)
+
+    assert stage.answering[:2] == [(60, "on"), (62.1, "off")]
 
 
 @pytest.mark.parametrize("moment", [0.15, 0.4, 0.7, 5])
