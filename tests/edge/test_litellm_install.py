@@ -203,7 +203,7 @@ def test_what_runs_under_a_framework_python_is_kept(environments, monkeypatch):
     ]
     ours = {"cmdline": words, "environ": {"__PYVENV_LAUNCHER__": str(running.python)}}
     shown = [SimpleNamespace(info=info) for info in ({"cmdline": None, "environ": None}, ours)]
-    monkeypatch.setattr(psutil, "process_iter", lambda _: shown)
+    monkeypatch.setattr(psutil, "process_iter", lambda *_: shown)
 
     assert environments.prune(1) == []
     shown.pop()
