@@ -264,6 +264,8 @@ class Daemon:
 
     def read(self, python: str | None = None) -> Plan:
         plan = read_plan(self.home, os.environ, python)
+        if lost := [fault for name, fault in plan.litellm.dropped if name not in dict(self.plan.litellm.dropped)]:
+            raise ConfigError(lost)
         self.logs.hide({*self.plan.secrets, *plan.secrets})
         return plan
 

@@ -129,6 +129,7 @@ class Board:
         """Build the answer of `/status`."""
         scene, now = self._scene(), self._look()
         plan, settings = scene.plan, scene.plan.settings
+        left_out = status.left_out(scene.views)
         return {
             "status": str(now), "reasons": self._reasons(scene), "detail": scene.why,
             "uptime": round(current_time() - self._started, 1),
@@ -136,7 +137,7 @@ class Board:
             "listen": {"host": settings.proxy.host, "port": settings.proxy.port},
             "serving": sum(view.state is State.SERVING for view in scene.views),
             "workers": [self._samples.row(view) for view in scene.views],
-            "models": [status.model(view) for view in self._models()],
+            "models": [status.model(view, left_out.get(view.name)) for view in self._models()],
             "ollama": status.ollama(self._ollama()),
             "reload": status.reload(*(self._reload or (None, None))),
             "litellm": plan.birth.litellm_version, "upgrade": self._upgrade(),

@@ -101,7 +101,7 @@ class Pool:
         try:
             await self.bell.until(lambda: seat.settled)
             if seat.warm:
-                return await judge(worker)
+                return self._succession.lacking(worker) or await judge(worker)
             seat.retire(Cause.UPGRADE, self.bell)  # at once: a seat hires the next while the first is being killed
             return await self._succession.reason(worker)
         finally:
@@ -240,4 +240,5 @@ def _seat_view(seat: Seat) -> WorkerView:
 def _view(worker: Worker, slot: int | None) -> WorkerView:
     state = State.DRAINING if worker.lost and worker.state is not State.GONE else worker.state or State.STARTING
     python = worker.plan.birth.python
-    return WorkerView(slot, state, worker.number, worker.pid, worker.generation, worker.uptime, python=python)
+    view = WorkerView(slot, state, worker.number, worker.pid, worker.generation, worker.uptime, python=python)
+    return replace(view, dropped=tuple(worker.dropped.items()))

@@ -34,6 +34,8 @@ class Succession:
         first = new.worker
         try:
             await self._bell.until(lambda: new.settled)
+            if new.warm and (lacking := self.lacking(first)):
+                return lacking
             if new.warm and old in self._seats:
                 await self._hand_over(old, new)
             if new not in self._seats:
@@ -111,6 +113,12 @@ class Succession:
     def _exchange(self, old: Seat, new: Seat) -> None:
         self._seats[self._seats.index(old)] = new
         new.slot, old.slot = old.slot, None
+
+    def lacking(self, new: Worker) -> str | None:
+        """Say which models *new* does not serve that its config names and that those of another birth have not lost yet."""
+        others = [worker for worker in self._workers if worker.proven and worker.plan.birth != new.plan.birth]
+        lost = [f"{name} ({why})" for name, why in new.dropped.items() if any(name not in o.dropped for o in others)]
+        return f"LiteLLM dropped {', '.join(lost)}" if lost else None
 
     async def reason(self, worker: Worker) -> str:
         """Why *worker* did not make it, with its last line."""

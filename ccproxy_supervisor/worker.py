@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 
 from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep, sleep_forever
 
@@ -14,6 +15,7 @@ from ccproxy_supervisor.core.model import (
     Cause,
     Child,
     Ending,
+    Note,
     Probed,
     SpawnError,
     State,
@@ -43,6 +45,7 @@ class Worker:
         self.outgrown: Cause | None = None
         self.pid: int | None = None
         self.child: Child | None = None
+        self.dropped: Mapping[str, str] = {}  # models that it does not serve, and why
         self.served = False
         self.streak, self.path = Streak(), Path()
         self.doubt: Doubt | None = None  # it answers its probes, but perhaps not its users
@@ -67,6 +70,10 @@ class Worker:
     @property
     def serving(self) -> bool:
         return self.state is State.SERVING and not self.lost
+
+    @property
+    def proven(self) -> bool:
+        return self._proven is not None and not self.lost
 
     @property
     def uptime(self) -> float:
@@ -168,7 +175,10 @@ class Worker:
 
     async def _prove(self, child: Child) -> None:
         """Readiness is two things: its own word, and good answers in a row."""
-        await child.ready()
+        self.dropped = await child.ready()
+        for model, reason in self.dropped.items():
+            fields = {"worker": self.number, "model": model, "reason": reason}
+            self._ports.journal(Note("model.dropped", "error", fields))
         streak = Streak()
         while True:
             health = self.plan.settings.health

@@ -86,8 +86,9 @@ class FakeChild:
         if number == 9 or (number == 15 and not self.script.get("deaf")):
             self.die(-int(number))
 
-    async def ready(self) -> None:
+    async def ready(self):
         await anyio.sleep(self.script.get("ready_at", 0))
+        return self.script.get("dropped", {})
 
     async def activate(self) -> None:
         if self.script.get("mute"):

@@ -38,6 +38,9 @@ def check(config: str | None, *, deep: bool) -> None:
     places = (launchd.place(daemon=False), launchd.place(daemon=True))
     for short in launchd.short_exit_timeouts(home.settings_file, plan.settings, places):
         say(f"warning: {short}")
+    if plan.litellm.dropped:
+        lost = "\n".join(str(fault) for _, fault in plan.litellm.dropped)
+        fail(f"{lost}\nLiteLLM would start without these models", 78)
     if deep:
         from ccproxy_supervisor.deploy.validate import validate
 

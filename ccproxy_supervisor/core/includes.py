@@ -16,6 +16,7 @@ from ccproxy_supervisor.core.document import Document, read
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path
 
 INCLUDE = "include"
+REFERENCE = "os.environ/"
 #: Given where an `include` stands and what it says: the included file's own name, to be passed back, and its text.
 Include = Callable[[str, str], tuple[str, str]]
 
@@ -119,3 +120,8 @@ def _includes(document: Document, merged: Merged) -> Iterator[str]:
         merged.faults.append(document.fault((INCLUDE,), "must be a list of files"))
     else:
         yield from names
+
+
+def is_reference(value: Any) -> bool:
+    """Whether LiteLLM looks *value* up in its environment."""
+    return isinstance(value, str) and value.startswith(REFERENCE)

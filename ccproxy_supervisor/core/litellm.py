@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ccproxy_supervisor.core.deployment import Model, deployment, ollama_name
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path, nearest
-from ccproxy_supervisor.core.includes import Include, Merged, gather
+from ccproxy_supervisor.core.includes import REFERENCE, Include, Merged, gather, is_reference
+from ccproxy_supervisor.core.losses import inactive, losses
 from ccproxy_supervisor.core.modules import dotted_names
+from ccproxy_supervisor.core.rules import Rules
 
 __all__ = ["MASTER_KEY", "LiteLLMConfig", "Model", "parse_litellm", "same_model"]
 
-REFERENCE = "os.environ/"
 MASTER_KEY = "LITELLM_MASTER_KEY"
 _SECTIONS = ("model_list", "litellm_settings", "general_settings", "router_settings", "environment_variables")
 #: What LiteLLM lets no config set (litellm/proxy/proxy_server.py, ProxyConfig._BLOCKED_ENV_KEYS).
@@ -27,13 +29,16 @@ _NOT_ITS = frozenset(
 class LiteLLMConfig:
     """*models* in the order of the file; a name may be there more than once (LiteLLM balances over them).
 
-    *variables* are those that it sets itself and that are set nowhere else. *text* says all that it says, in one file;
-    *names* are those in it that could be of Python modules.
+    *variables* are those that it sets itself and that are set nowhere else. *dropped* names the models that LiteLLM
+    would leave out, each with the reason, *expected* counts the deployments that it has to make of each name. *text* says
+    all that the config says, in one file; *names* are those in it that could be of Python modules.
     """
 
     models: tuple[Model, ...]
     warnings: tuple[Fault, ...] = ()
     variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    dropped: tuple[tuple[str, Fault], ...] = ()
+    expected: tuple[tuple[str, int], ...] = ()
     text: str = field(default="", repr=False, compare=False)
     names: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
@@ -44,17 +49,24 @@ def parse_litellm(
     source: str = "config.yaml",
     auth: str = "open",
     include: Include | None = None,
+    rules: Rules | None = None,
 ) -> LiteLLMConfig:
-    """Read a LiteLLM config for a worker whose environment is *env* (None: not known); raises `ConfigError`."""
+    """Read a LiteLLM config for a worker whose environment is *env* (None: not known); raises `ConfigError`.
+
+    Without LiteLLM's own *rules* nobody knows what it would drop.
+    """
     merged = gather(text, source, include)
-    reader = _Reader(merged, dict(env or {}), auth, env is not None)
+    reader = _Reader(merged, dict(env or {}), auth, env is not None, rules)
     if merged.root:
         reader.read()
     if merged.faults:
         raise ConfigError(merged.faults)
     models = tuple(reader.judged(model) for model in reader.models)
     names = frozenset(dotted_names(merged.value))
-    return LiteLLMConfig(models, tuple(merged.warnings), tuple(reader.variables.items()), merged.text, names)
+    return LiteLLMConfig(
+        models, tuple(merged.warnings), tuple(reader.variables.items()), tuple(reader.dropped),
+        tuple(reader.expected.items()), merged.text, names,
+    )  # fmt: skip
 
 
 def same_model(one: str, other: str) -> bool:
@@ -75,8 +87,11 @@ class _Reader:
     env: dict[str, str]
     auth: str
     complete: bool
+    rules: Rules | None
     models: list[Model] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
+    dropped: list[tuple[str, Fault]] = field(default_factory=list)
+    expected: Counter[str] = field(default_factory=Counter)
 
     def judged(self, model: Model) -> Model:
         """Add what the other sections say of *model*."""
@@ -133,7 +148,7 @@ class _Reader:
                 self._warn(("environment_variables", name), "LiteLLM ignores this; set it in proxy.env")
             elif not name or "=" in name or "\0" in f"{name}{value}":
                 self._fault(("environment_variables", name), "is no environment variable")
-            elif name not in self.env and not _is_reference(value):
+            elif name not in self.env and not is_reference(value):
                 self.variables[name] = str(value)
         self.env |= self.variables
 
@@ -148,7 +163,7 @@ class _Reader:
         if not isinstance(entry, dict):
             self._fault(path, "must be a mapping with model_name and litellm_params")
             return
-        name, params = entry.get("model_name"), entry.get("litellm_params")
+        name, params = self._resolved(entry.get("model_name")), entry.get("litellm_params")
         if not isinstance(name, str) or not name.strip():
             self._fault((*path, "model_name"), "must be the name clients ask for")
         if not isinstance(params, dict):
@@ -165,17 +180,23 @@ class _Reader:
             base = self.env.get("OLLAMA_API_BASE")
         base = base if isinstance(base, str) else None
         self.models.append(deployment(str(name), upstream, params, base, entry.get("model_info")))
+        self._expect(str(name), entry, path)
+
+    def _expect(self, name: str, entry: dict[str, Any], path: Path) -> None:
+        """Note what LiteLLM will make of *entry*."""
+        if self.complete and inactive(entry, self.env):
+            return
+        self.expected[name] += 1
+        custom = set(_handled(self.merged.value.get("litellm_settings")))
+        found = losses(entry, self._resolved, self.rules, custom, self.env) if self.rules and self.complete else ()
+        self.dropped += [(name, self.merged.fault((*path, *place), why)) for place, why in found]
 
     def _resolved(self, value: Any) -> Any:
-        return self.env.get(value.removeprefix(REFERENCE), value) if _is_reference(value) else value
-
-
-def _is_reference(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(REFERENCE)
+        return self.env.get(value.removeprefix(REFERENCE), value) if is_reference(value) else value
 
 
 def _references(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if _is_reference(value):
+    if is_reference(value):
         yield path, value.removeprefix(REFERENCE)
     elif isinstance(value, dict):
         for key, item in value.items():

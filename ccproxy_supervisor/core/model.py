@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -211,8 +211,8 @@ class Child(Protocol):
     async def wait(self) -> int | None:
         """Return the exit status once the process is reaped; negative: killed by that signal; None: nobody could tell."""
 
-    async def ready(self) -> None:
-        """Return once the process says that its private socket answers."""
+    async def ready(self) -> Mapping[str, str]:
+        """Return once the process says that its private socket answers: the models that its LiteLLM dropped, and why."""
 
     async def activate(self) -> None:
         """Tell it to accept on the public socket; return once it says so."""

@@ -31,10 +31,17 @@ class WorkerView:
     last_ending: Ending | None = None
     python: str = ""
     failed: bool = False
+    dropped: tuple[tuple[str, str], ...] = ()
+    """Models that it does not serve, and why."""
+
+
+def left_out(workers: Iterable[WorkerView]) -> dict[str, str]:
+    """The models of the config that those who serve do not have, and why."""
+    return {name: why for view in workers if view.state is State.SERVING for name, why in view.dropped}
 
 
 def reasons(
-    workers: Iterable[WorkerView], wanted: int, ollama: OllamaStatus | None, models: Iterable[ModelView],
+    workers: Collection[WorkerView], wanted: int, ollama: OllamaStatus | None, models: Iterable[ModelView],
     *, needs_ollama: bool,
 ) -> list[str]:  # fmt: skip
     """Say what is not as it should be. Ollama counts only if a configured model lives there."""
@@ -46,6 +53,7 @@ def reasons(
         found.append(f"Ollama does not answer: {ollama.detail or 'down'}")
     elif needs_ollama and ollama and ollama.missing:
         found.append(f"Ollama does not have {', '.join(ollama.missing)}")
+    found += [f"LiteLLM dropped model {name}: {why}" for name, why in left_out(workers).items()]
     return found + [
         f"model {model.name} fails: {model.detail or 'unknown reason'}" for model in models if model.healthy is False
     ]
@@ -83,10 +91,12 @@ def ending(last: Ending) -> dict[str, Any]:
     return row | {"told": happened(row | {"exit": "" if last.status is None else in_words(last.status)})}
 
 
-def model(view: ModelView) -> dict[str, Any]:
-    """One row a name; `upstream` is the first deployment's, kept for those who knew only one."""
+def model(view: ModelView, why: str | None = None) -> dict[str, Any]:
+    """One row a name; `upstream` is the first deployment's, kept for those who knew only one. *why* LiteLLM dropped it."""
+    gone = why is not None and view.deployments == 1
     return {
-        "name": view.name, "healthy": view.healthy, "checked": stamp(view.checked), "detail": view.detail,
+        "name": view.name, "healthy": False if gone else view.healthy, "checked": stamp(view.checked),
+        "detail": f"LiteLLM dropped it: {why}" if why else view.detail,
         "asked": view.asked, "deployments": view.deployments, "healthy_deployments": view.well,
         "upstream": view.upstreams[0] if view.upstreams else "", "upstreams": list(view.upstreams),
     }  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -88,7 +88,7 @@ async def audition(home: Home, plan: Plan, model: str) -> str | None:
             async with spawn(NUMBER, plan) as child:
                 why = f"it was not ready within {seconds:g} s"
                 with anyio.move_on_after(seconds):
-                    why = await _first(child)
+                    why = await _first(child, dict(plan.litellm.dropped))
                 if not why:
                     return await _ask(home, plan, model)
                 return f"{why}: {' | '.join((await child.output())[-3:]) or 'it said nothing'}"
@@ -96,8 +96,8 @@ async def audition(home: Home, plan: Plan, model: str) -> str | None:
             return str(error)
 
 
-async def _first(child: Child) -> str:
-    """Wait until it is ready (empty) or has ended (how)."""
+async def _first(child: Child, foreseen: Collection[str]) -> str:
+    """Wait until it is ready (empty), with every model but those *foreseen* to be lost, or has ended (how)."""
     ended = ""
 
     async def watch() -> None:
@@ -107,7 +107,8 @@ async def _first(child: Child) -> str:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch)
-        await child.ready()
+        lost = [f"{name} ({why})" for name, why in (await child.ready()).items() if name not in foreseen]
+        ended = f"LiteLLM dropped {', '.join(lost)}" if lost else ""
         tasks.cancel_scope.cancel()
     return ended
 

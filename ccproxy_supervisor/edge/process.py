@@ -20,6 +20,7 @@ import psutil
 from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Child, SpawnError, Usage
 from ccproxy_supervisor.core.plan import CONFIG, Birth, Plan
+from ccproxy_supervisor.core.served import dropped
 
 NEWS = 128 << 10  # bytes that a control socket should hold: news of a thousand models goes at once
 LAST_WORDS = 0.2  # seconds to wait for what a dead worker's pipes still hold; a grandchild may keep them open
@@ -55,8 +56,11 @@ async def no_fork(plan: Plan, words: list[str], fds: Mapping[str, int], env: Map
 class OsChild:
     """A `Child` of the operating system."""
 
-    def __init__(self, number: int, process: Running, control: socket.socket, capture: Capture) -> None:
+    def __init__(
+        self, number: int, process: Running, control: socket.socket, capture: Capture, expected: Mapping[str, int]
+    ) -> None:
         self.number, self.pid = number, process.pid
+        self._expected, self._served = expected, b""
         self._process, self._control, self._capture = process, control, capture
         self._ready, self._accepting, self._draining = anyio.Event(), anyio.Event(), anyio.Event()
         self._visitors: deque[socket.socket] = deque()
@@ -67,8 +71,9 @@ class OsChild:
     async def wait(self) -> int | None:
         return await self._process.wait()
 
-    async def ready(self) -> None:
+    async def ready(self) -> Mapping[str, str]:
         await self._ready.wait()
+        return dropped(self._expected, self._served)
 
     async def activate(self) -> None:
         self._tell("activate")
@@ -134,6 +139,8 @@ class OsChild:
                     event.set()
                 elif line == b"met" and self._visitors:
                     self._visitors.popleft().close()
+                elif line.startswith(b"serves "):
+                    self._served = line.removeprefix(b"serves ")
 
     async def speak_on(self) -> None:
         """Say what the socket did not hold at once, for as long as it lives."""
@@ -182,7 +189,7 @@ class Spawner:
         with ExitStack() as closing:
             ours, theirs, capture = self._connect(number, closing)
             process = await self._open(number, plan, theirs, capture)
-            child = OsChild(number, process, ours, capture)
+            child = OsChild(number, process, ours, capture, dict(plan.litellm.expected))
             self._enrol(number, child.stats, self.uds(number))
             try:
                 async with anyio.create_task_group() as tasks:

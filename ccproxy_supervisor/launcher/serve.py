@@ -14,6 +14,7 @@ from typing import Any
 from .control import Control
 from .doors import Private, Public
 from .logs import LogLines
+from .served import Dropped, served
 from .servers import private_socket, server_class
 from .traffic import Traffic
 from .warm import warm_up
@@ -32,6 +33,7 @@ async def serve(
 ) -> None:
     import uvicorn
 
+    dropped = Dropped()
     Server = server_class()
     control.loop, private, traffic = asyncio.get_running_loop(), Private(app), Traffic()
     common: dict[str, Any] = {"server_header": False, "proxy_headers": False, "log_config": None}
@@ -46,6 +48,8 @@ async def serve(
     logs.adopt_loggers()  # the lifespan reads the config, which may have brought handlers back
     await warm_up(app, private.state)
     warmed()
+    if said := served(dropped):
+        control.say(f"serves {said}")
     control.say("ready")
     leaving = asyncio.create_task(control.leaving.wait())
     activated = asyncio.create_task(control.activated.wait())
@@ -107,7 +111,6 @@ def load(name: str) -> Any:
     """Import the application."""
     from uvicorn.importer import import_from_string
 
-    sys.path.append(os.path.dirname(os.environ.get("CONFIG_FILE_PATH", "")) or os.getcwd())  # a handler's neighbours
     with aside():
         return import_from_string(name)
 
@@ -115,6 +118,7 @@ def load(name: str) -> Any:
 def work(args: argparse.Namespace, load: Callable[[], Any], warmed: Callable[[], None] = lambda: None) -> None:
     """Be one worker. Never returns: an interpreter's orderly exit costs 3 s more."""
     control, logs = Control(args.control_fd, args.drain), LogLines(args.log_fd, args.number)
+    sys.path.append(os.path.dirname(os.environ.get("CONFIG_FILE_PATH", "")) or os.getcwd())  # a handler's neighbours
     app = load()
     logs.adopt_loggers()
     try:

@@ -176,8 +176,8 @@ def test_faults_of_all_files_are_told_together(home):
     assert faults(home) == [
         "supervisor.yaml:2: logs.keep: must be at least 1",
         "s.env:1: must be KEY=VALUE",
-        "config.yaml:1: model_list[0]: must be a mapping with model_name and litellm_params",
         "supervisor.yaml: proxy.python: cannot run 'HOME/gone/python': no such file; run: ccproxy-supervisor init",
+        "config.yaml:1: model_list[0]: must be a mapping with model_name and litellm_params",
     ]
 
 

@@ -72,7 +72,7 @@ class MinedChild(FakeChild):
 
     async def ready(self):
         self.mine.step("ready", self.number)
-        await super().ready()
+        return await super().ready()
 
     async def activate(self):
         self.mine.step("activate", self.number)

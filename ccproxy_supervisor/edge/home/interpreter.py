@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache, partial
 from glob import escape, glob
 from pathlib import Path
+
+from ccproxy_supervisor.core.rules import Rules, rules
 
 
 def litellm_version(python: str) -> str | None:
@@ -31,6 +34,21 @@ def cost_map(python: str) -> str:
         return Path(max(found)).read_text()
     except (OSError, ValueError):  # no such file, or not text
         return ""
+
+
+@lru_cache(maxsize=2)
+def litellm_rules(python: str, _version: str | None) -> Rules | None:
+    """What LiteLLM in the environment of *python* takes, by its own files; None where it has none. Runs nothing."""
+    prefix = os.path.dirname(os.path.dirname(python))
+    found = glob(os.path.join(escape(prefix), "lib", "python*", "site-packages", "litellm"))
+    try:
+        folder = Path(max(found))
+        read = partial(Path.read_text, encoding="utf-8")
+        types = read(folder / "types/router.py"), read(folder / "types/utils.py")
+        providers = read(folder / "llms/openai_like/providers.json")
+        return rules(types, providers, read(folder / "__init__.py"), partial(cost_map, python))
+    except (OSError, ValueError):  # another version's files: nothing is judged, the newcomer itself will tell
+        return None
 
 
 def interpreter_fault(python: Path) -> str | None:

@@ -16,11 +16,18 @@ from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.core.litellm import LiteLLMConfig, parse_litellm
 from ccproxy_supervisor.core.modules import modules
 from ccproxy_supervisor.core.plan import Plan, Sources, birth, own_key, secrets, too_short, worker_env
+from ccproxy_supervisor.core.rules import Rules
 from ccproxy_supervisor.core.settings import ProxySettings, Settings, examine
 from ccproxy_supervisor.edge.home import custody
 from ccproxy_supervisor.edge.home.handlers import compiled, newer, parsed
 from ccproxy_supervisor.edge.home.home import Home
-from ccproxy_supervisor.edge.home.interpreter import cost_map, interpreter_fault, litellm_version, python_version
+from ccproxy_supervisor.edge.home.interpreter import (
+    cost_map,
+    interpreter_fault,
+    litellm_rules,
+    litellm_version,
+    python_version,
+)
 
 _LONGEST_SOCKET = 103  # bytes of path, on macOS; Linux has four more
 
@@ -57,9 +64,9 @@ class _Reading:
             key = own_key(secret or {}, proxy) or (None if proxy.auth == "open" else self.home.master_key())
         env = worker_env(environ, str(self.config), (secret or {}) | proxy.env, key)
         with self._gathered():
-            litellm = self._litellm(None if secret is None else env)
-        with self._gathered():
             python = interpreter or self._python(proxy)
+        with self._gathered():
+            litellm = self._litellm(None if secret is None else env, litellm_rules(python, litellm_version(python)))
         with self._gathered():
             kept = {self.config.name: litellm.text} | self._modules(litellm, python)
         self.faults += self.home.replaceable(*self._relied_on(), *custody.environment(python))
@@ -80,7 +87,7 @@ class _Reading:
         except ConfigError as error:
             self.faults += error.faults
 
-    def _litellm(self, env: Mapping[str, str] | None) -> LiteLLMConfig:
+    def _litellm(self, env: Mapping[str, str] | None, rules: Rules | None) -> LiteLLMConfig:
         """Read LiteLLM's config and all it includes."""
 
         def include(source: str, name: str) -> tuple[str, str]:
@@ -90,7 +97,7 @@ class _Reading:
             return self._take(path, f"it is included by {source}")
 
         name, text = self._take(self.config)
-        return parse_litellm(text, env, name, self.settings.proxy.auth, include)
+        return parse_litellm(text, env, name, self.settings.proxy.auth, include, rules)
 
     def _take(self, path: Path, remedy: str = "run: ccproxy-supervisor init") -> tuple[str, str]:
         self.texts[path] = self.home.read(path, remedy=remedy)
