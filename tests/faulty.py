@@ -37,6 +37,7 @@ BROKEN = {
     "edge.models": ["ModelWatch._rounds"],
     "edge.ollama": ["OllamaWatch._look"],
     "edge.ownership": ["Ownership.restore"],
+    "edge.preload": ["Preloader._ask", "Preloader._hear", "Preloader.ping", "Preloaders._open", "Preloaders._reap"],
     "edge.process": ["OsChild.visit"],
     "edge.room": ["Room.collect"],
     "edge.state": ["StateFile._put", "StateFile.restore"],
@@ -100,6 +101,7 @@ def hasten():
         "edge.embedded": {"LOOK": 0.1},
         "edge.logs.packer": {"CALM": 0.05},
         "edge.models": {"SOON": 0.1},
+        "edge.preload": {"PROBE": 0.2, "PATIENCE": 2.0},
     }.items():
         for name, value in values.items():
             setattr(importlib.import_module(f"ccproxy_supervisor.{module}"), name, value)

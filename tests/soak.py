@@ -32,6 +32,7 @@ import psutil
 
 import faulty
 from ccproxy_supervisor.cli.common import NotRunning
+from ccproxy_supervisor.core.known import known
 from daemon import LITELLM_CONFIG, Daemon
 from load import Blow, Load, question
 
@@ -137,9 +138,8 @@ class Soak:
         pids = {state: self.pids(state) for state in ("serving", "standby")}
         if [len(found) for found in pids.values()] != [2, 1]:
             return f"who there is: {pids}"
-        born = [self.born(pid) for found in pids.values() for pid in found]
-        copies = {config for _, config in born} - {str(self.home / "config.yaml")}  # where there could be no copy
-        if {edition for edition, _ in born} != {str(self.edition)} or len(copies) > 1:
+        born = {self.born(pid) for found in pids.values() for pid in found}
+        if born != {str(self.edition)}:
             return f"born from {born}, and on disk is edition {self.edition}"
         with contextlib.suppress(httpx.HTTPError, LookupError, ValueError):
             named = [{model["id"] for model in self.daemon.get("/v1/models").json()["data"]} for _ in range(4)]
@@ -147,12 +147,18 @@ class Soak:
             return "" if named == [wanted] * 4 else f"they say {named}, and on disk is {wanted}"
         return "no answer"
 
-    def born(self, pid: int) -> tuple[str, str]:
+    def born(self, pid: int) -> str:
+        """Which edition of the settings is in its environment; one that was forked has its preloader's."""
         try:
-            environ = psutil.Process(pid).environ()
+            return psutil.Process(pid).environ().get("EDITION", "")
         except psutil.Error:
-            return "", ""
-        return environ.get("EDITION", ""), environ.get("CONFIG_FILE_PATH", "")
+            return ""
+
+    def preloader(self) -> int | None:
+        assert self.daemon.process
+        family = psutil.Process(self.daemon.process.pid).children()
+        found = [child.pid for child in family if "--preload-fd" in known(child.cmdline, [])]
+        return self.dice.choice(found) if found else None
 
 
 # The faults. Each is over, or undone, when it returns; what the daemon makes of it takes longer.
@@ -181,6 +187,17 @@ def end_worker(soak: Soak) -> None:
     if pid := soak.one():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
+
+
+def kill_preloader(soak: Soak) -> None:
+    if pid := soak.preloader():
+        os.kill(pid, signal.SIGKILL)
+
+
+def stop_preloader(soak: Soak) -> None:
+    if pid := soak.preloader():
+        os.kill(pid, signal.SIGSTOP)
+    kill_standby(soak)
 
 
 def pause_supervisor(soak: Soak) -> None:
@@ -295,7 +312,7 @@ def crowd(soak: Soak) -> None:
 
 
 FAULTS: tuple[Fault, ...] = (
-    kill_serving, kill_serving, kill_standby, kill_all, stop_worker, stop_worker, end_worker, pause_supervisor, remove_folder,
+    kill_serving, kill_serving, kill_standby, kill_all, kill_preloader, stop_preloader, stop_worker, stop_worker, end_worker, pause_supervisor, remove_folder,
     remove_folder, remove_file, remove_file, block_folder, fill_disk, fill_disk, raise_everywhere, raise_everywhere,
     reload_nonsense, reload_what_cannot_start, reload_settings, reload_config, burst_of_edits, burst_of_edits, restart, rotate, crowd,
 )  # fmt: skip

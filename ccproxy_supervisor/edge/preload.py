@@ -16,6 +16,7 @@ import anyio
 import psutil
 from anyio.abc import Process
 
+from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import Journal, Note
 from ccproxy_supervisor.core.plan import CONFIG, Plan
 
@@ -214,7 +215,10 @@ class Preloaders:
                     self._journal(Note("preloader.ready", "info", {"pid": loader.process.pid, "seconds": seconds}))
                 await loader.done.wait()
                 tasks.cancel_scope.cancel()
+        except Exception as error:  # a fault of ours: whoever waits for it is started plainly
+            loader.give_up(told(error))
         finally:
+            loader.give_up("")
             self._loaders.pop(key, None)
             loader.close()
             with anyio.CancelScope(shield=True):
@@ -232,6 +236,7 @@ class Preloaders:
                 loader.done.set()  # an environment that the plan left, or never came to
 
     async def _reap(self, loader: Preloader) -> None:
+        """It leaves by itself when its control socket ends; one that does not is killed."""
         with anyio.move_on_after(1):
             await loader.process.wait()
         with suppress(ProcessLookupError):

@@ -22,8 +22,6 @@ if "STUB_START_DELAY" in os.environ:
 BALLAST = bytearray(int(os.environ.get("STUB_BALLAST", "0")) << 20)
 SICK = False
 MODELS = []
-with contextlib.suppress(KeyError, OSError), open(os.environ["CONFIG_FILE_PATH"]) as config:
-    MODELS = re.findall(r"model_name: *(\S+)", config.read())
 master_key = os.environ.get("LITELLM_MASTER_KEY")
 
 
@@ -83,6 +81,8 @@ def misbehave(path, query):
 
 
 async def lifespan(receive, send):
+    with contextlib.suppress(KeyError, OSError), open(os.environ["CONFIG_FILE_PATH"]) as config:
+        MODELS[:] = re.findall(r"model_name: *(\S+)", config.read())
     while True:
         message = await receive()
         await send({"type": message["type"] + ".complete"})
