@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from ccproxy_supervisor.deploy import locks
@@ -31,6 +32,9 @@ class World:
     fails: str | tuple[str, ...] = ""
     named: tuple[str, ...] = ()
     agrees: bool = True
+    wait: float = 0.0
+    released: dict[str, datetime] = field(default_factory=dict)  # the newest first
+    before: datetime | None = None  # what `resolve` was told last
     said: list[str] = field(default_factory=list)
     did: list[str] = field(default_factory=list)
 
@@ -38,7 +42,8 @@ class World:
         self.environments = Environments(self.home)
         self.environments.folder.mkdir(exist_ok=True)
         hands = Hands(
-            resolve=lambda requirement: self.hand(f"resolve {requirement}") or lock_of(NEW),
+            resolve=self.resolve,
+            releases=lambda before: [each for each in self.released if not before or self.released[each] < before],
             fill=lambda python, lock: self.hand("fill") or fill(python, lock),
             prove=lambda python: self.hand(f"prove {python.parent.parent.name}"),
             roll=lambda: self.hand("roll"),
@@ -47,7 +52,11 @@ class World:
             confirm=lambda question: self.agrees,
             say=self.said.append,
         )
-        self.upgrader = Upgrader(self.environments, advisories(["6.6.6"]), hands)
+        self.upgrader = Upgrader(self.environments, advisories(["6.6.6"]), hands, wait=self.wait)
+
+    def resolve(self, requirement, before):
+        self.before = before
+        return self.hand(f"resolve {requirement}") or lock_of(NEW)
 
     def hand(self, what):
         self.did.append(what)

@@ -175,6 +175,8 @@ class UpgradeSettings(_Strict):
     """Versions never to install, each by its name, besides those known to be malicious."""
     keep: int = Field(2, ge=1)
     """Environments kept, the running one included."""
+    wait: Duration = 604800.0
+    """How long a release, and all that comes with it, must have been out before `upgrade --latest` takes it."""
 
 
 class Settings(_Strict):

@@ -1,41 +1,44 @@
-"""What is known against releases of LiteLLM: malicious ones are refused, vulnerable ones need a confirmation."""
+"""What is known against releases of LiteLLM and of what comes with it: malicious ones are refused, vulnerable ones need a
+confirmation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
 
-import yaml
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_version
+
+from ccproxy_supervisor.edge.home import canonical, denied, malicious, shipped
 
 
 @dataclass(frozen=True, slots=True)
 class Advisories:
-    """*malicious*: version → what it does; *vulnerable*: (versions, what and where to read of it)."""
+    """*own* are the versions of LiteLLM that the operator denies; *vulnerable*: package, versions, what and where to read of it."""
 
-    malicious: dict[str, str]
-    vulnerable: tuple[tuple[SpecifierSet, str], ...]
+    own: tuple[str, ...]
+    vulnerable: tuple[tuple[str, SpecifierSet, str], ...]
 
-    def denied(self, version: str) -> str | None:
-        """Say why *version* must not be installed, however it is spelled and whoever built it (`+local`)."""
-        return self.malicious.get(canonicalize_version(version.partition("+")[0]))
+    def denied(self, packages: Mapping[str, str]) -> list[str]:
+        """Say which of *packages*, name → version, must not be installed, and why."""
+        return list(denied(packages, self.own))
 
-    def known(self, version: str) -> list[str]:
-        """List the advisories that name *version*."""
-        return [about for versions, about in self.vulnerable if versions.contains(version, prereleases=True)]
+    def unwanted(self, package: str) -> list[str]:
+        """The versions of *package* that must not be installed."""
+        return sorted(version for name, version in malicious(self.own) if name == package)
+
+    def known(self, packages: Mapping[str, str]) -> list[str]:
+        """List the advisories that name one of *packages*."""
+        return [
+            f"{'' if name == 'litellm' else f'{name} {packages[name]}: '}{about}"
+            for name, versions, about in self.vulnerable
+            if name in packages and versions.contains(canonical(packages[name]), prereleases=True)
+        ]
 
 
 def advisories(denied: Iterable[str] = ()) -> Advisories:
     """Read what the package ships; *denied* are the operator's own."""
-    shipped: dict[str, list[dict[str, Any]]] = yaml.safe_load(
-        (files("ccproxy_supervisor") / "data/litellm/advisories.yaml").read_text()
+    rows = (
+        (each["package"], SpecifierSet(each["versions"]), f"{each['about']}, {each['id']}")
+        for each in shipped()["vulnerable"]
     )
-    own = {canonicalize_version(version): "upgrade.denied names it" for version in denied}
-    known = {canonicalize_version(each["version"]): f"{each['about']} ({each['source']})" for each in shipped["denied"]}
-    vulnerable = tuple(
-        (SpecifierSet(each["versions"]), f"{each['about']}, {each['id']}") for each in shipped["vulnerable"]
-    )
-    return Advisories(own | known, vulnerable)
+    return Advisories(tuple(denied), tuple(rows))

@@ -13,7 +13,8 @@ from ccproxy_supervisor.deploy import bytecode
 from ccproxy_supervisor.deploy.environments import Environment, Environments
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.inspection import inspect
-from ccproxy_supervisor.deploy.locks import installed, pins
+from ccproxy_supervisor.deploy.locks import pins
+from ccproxy_supervisor.edge.home import packages
 
 NEEDED = 1_500_000_000  # bytes: 750 MB of packages, and their wheels meanwhile
 Say = Callable[[str], None]
@@ -57,7 +58,7 @@ def examine(environment: Environment, version: str) -> None:
     if faults := inspect(environment.path):
         more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
         raise RefusedError(f"refused LiteLLM {version}: {'; '.join(faults[:3])}{more}; none of it was run")
-    found = installed(environment.path).get("litellm")
+    found = packages(environment.path).get("litellm")
     if found != version:
         raise InstallError(f"cannot install LiteLLM {version}: the environment has {found or 'none'}")
 

@@ -6,7 +6,6 @@ import sys
 import sysconfig
 from collections.abc import Iterable
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -54,12 +53,6 @@ def pins(lock: str) -> dict[str, str]:
         if requirement.marker is None or requirement.marker.evaluate():
             found[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
     return found
-
-
-def installed(environment: Path) -> dict[str, str]:
-    """Name → version of what is in *environment*, by the names of its files."""
-    names = (path.name.removesuffix(".dist-info") for path in environment.glob("lib/*/site-packages/*.dist-info"))
-    return {canonicalize_name(name): version for name, _, version in (each.partition("-") for each in names)}
 
 
 def older(version: str, other: str) -> bool:

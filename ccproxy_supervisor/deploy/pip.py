@@ -14,30 +14,52 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ccproxy_supervisor.deploy.errors import InstallError
 
 Progress = Callable[[str], None]
-_WHEELS = ("--only-binary", ":all:", "--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--retries", "3",
-           "--no-user", "--target=", "--root=/")  # fmt: skip  # the last three: also when pip.conf says another place
+_QUIET = ("--no-input", "--disable-pip-version-check", "--retries", "3")
+_WHEELS = ("--only-binary", ":all:", "--progress-bar", "off")
+_HERE = ("--no-user", "--target=", "--root=/")  # also when pip.conf says another place
 _OURS = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON", "PIP_REQUIREMENT", "PYTHONPATH", "PYTHONHOME")  # fmt: skip
 #: Said by the environment, which goes before pip.conf; where we want one of them it is on the command line.
 _NOT_ASKED = {"PIP_REQUIRE_HASHES": "0", "PIP_DRY_RUN": "0", "PIP_NO_DEPS": "0"}
+_NAME_ONE = "name one on purpose, with --to VERSION, or do without waiting: upgrade.wait: 0s"
 _PATIENCE = 5.0  # seconds for an interrupted pip to clean up
 _UNREACHABLE = ("Temporary failure in name resolution", "Failed to resolve", "nodename nor servname", "Network is unreachable",
                 "NewConnectionError", "ProxyError", "Connection refused", "ConnectTimeout", "Read timed out", "SSLError")  # fmt: skip
 
 
-def resolve(requirement: str, progress: Progress, inherit: Sequence[int] = ()) -> dict[str, Any]:
-    """Have pip choose versions for *requirement*; returns its report. Raises `InstallError`."""
+def resolve(
+    requirement: str, progress: Progress, inherit: Sequence[int] = (), before: datetime | None = None
+) -> dict[str, Any]:
+    """Have pip choose versions for *requirement*, of what was uploaded *before*; returns its report. Raises `InstallError`."""
     with tempfile.TemporaryDirectory(prefix="ccproxy-") as folder:
         report = Path(folder, "report.json")
-        words = ("install", "--dry-run", "--ignore-installed", "--report", str(report), requirement)
-        _run(words, f"resolve {requirement}", progress, inherit)
+        words = ("install", *_WHEELS, *_HERE, "--dry-run", "--ignore-installed", "--report", str(report))
+        _run((*words, *_uploaded(before), requirement), f"resolve {requirement}", progress, inherit)
         resolved: dict[str, Any] = json.loads(report.read_text())
     return resolved
+
+
+def releases(package: str, before: datetime | None = None) -> list[str]:
+    """The stable versions of *package* that were uploaded *before*, the newest first. Raises `InstallError`."""
+    said: list[str] = []
+    _run(
+        ("index", "versions", "--json", "--only-binary", ":all:", *_uploaded(before), package),
+        f"list the releases of {package}",
+        said.append,
+        (),
+    )
+    told = next((line for line in said if line.startswith("{")), "{}")
+    return list(json.loads(told).get("versions", ()))
+
+
+def _uploaded(before: datetime | None) -> tuple[str, ...]:
+    return ("--uploaded-prior-to", before.isoformat()) if before else ()
 
 
 def install(python: Path, lock: Path, progress: Progress, inherit: Sequence[int] = ()) -> None:
@@ -46,7 +68,7 @@ def install(python: Path, lock: Path, progress: Progress, inherit: Sequence[int]
     Our pip has itself run by *python*. It starts while there is nothing of theirs to run, and of what it puts in place
     it imports nothing: its own modules and the standard library come first.
     """
-    words = ("--python", str(python), "install", "--require-hashes", "--no-deps", "--no-compile")
+    words = ("--python", str(python), "install", *_WHEELS, *_HERE, "--require-hashes", "--no-deps", "--no-compile")
     where = ("--prefix", str(python.parent.parent), "--no-warn-script-location")
     _run((*words, *where, "--requirement", str(lock)), "install LiteLLM", progress, inherit)
 
@@ -56,7 +78,7 @@ def _run(words: Sequence[str], what: str, progress: Progress, inherit: Sequence[
     environ |= {"PYTHONUNBUFFERED": "1", "PIP_NO_COLOR": "1", **_NOT_ASKED}
     complaints: list[str] = []
     with subprocess.Popen(
-        (sys.executable, "-P", "-m", "pip", *words, *_WHEELS), env=environ, pass_fds=inherit, text=True, errors="replace",
+        (sys.executable, "-P", "-m", "pip", *words, *_QUIET), env=environ, pass_fds=inherit, text=True, errors="replace",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     ) as process:  # fmt: skip
         with suppress(OSError):
@@ -92,6 +114,8 @@ def _reason(complaints: Sequence[str]) -> str:
         return "the package index does not answer; is there a network?"
     if "DO NOT MATCH THE HASHES" in said:
         return "a package is not the one that the lock names (its hash differs); it was not installed"
+    if "does not provide upload-time metadata" in said:
+        return f"the package index does not say when a release was uploaded; {_NAME_ONE}"
     errors = [line.removeprefix("ERROR:").strip() for line in complaints if line.startswith("ERROR:")]
     told = [line for line in errors if not line.startswith("Ignored the following")]
     return (told[-1] if told else f"pip ended without a reason ({said[-200:]})")[:400]

@@ -60,10 +60,10 @@ class Shop:
             return self._say(f"LiteLLM {current.version} is installed")
         version = upgrades.pinned()
         with self._open("install", version) as inherit:
-            if why := advisories(denied).denied(version):
-                raise RefusedError(f"refused LiteLLM {version}: {why}")
             lock = locks.shipped(version)
             assert lock is not None, "the package carries the lock of the version it pins"
+            for why in advisories(denied).denied(locks.pins(lock)):
+                raise RefusedError(f"refused {why}")
             if found := environments.find(version):
                 examine(found, version)
             environments.switch(found or install(environments, version, lock, self._filler(inherit), self._say))
@@ -106,11 +106,14 @@ class Shop:
                 f"cannot change LiteLLM: {self._environments.link} is not from init; move it away, run init"
             )
         hands = Hands(
-            resolve=lambda requirement: locks.from_report(pip.resolve(requirement, lambda _: None, (inherit,))),
+            resolve=lambda requirement, before: locks.from_report(pip.resolve(requirement, lambda _: None, (inherit,), before)),
+            releases=partial(pip.releases, "litellm"),
             fill=self._filler(inherit), prove=self._prove, roll=self._roll, follow=self._follow, named=self._named,
             confirm=self._confirm, say=self._say,
         )  # fmt: skip
-        return Upgrader(self._environments, advisories(settings.upgrade.denied), hands, settings.upgrade.keep)
+        return Upgrader(
+            self._environments, advisories(settings.upgrade.denied), hands, settings.upgrade.keep, settings.upgrade.wait
+        )
 
     def _filler(self, inherit: int) -> Fill:
         def fill(python: Path, lock: Path) -> None:

@@ -5,9 +5,10 @@ Every step leaves a home that works: an environment counts when it is complete, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ccproxy_supervisor.deploy import locks
@@ -15,17 +16,22 @@ from ccproxy_supervisor.deploy.advisories import Advisories
 from ccproxy_supervisor.deploy.environments import Environment, Environments
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.litellm import Fill, Say, examine, install, summary
+from ccproxy_supervisor.edge.home import packages
+
+SHOWN = 3  # of many releases that were passed over
 
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What the work needs of the world. *resolve* makes a lock for a requirement.
+    """What the work needs of the world. *resolve* makes a lock for a requirement, of what was uploaded before a time;
+    *releases* are those of LiteLLM that were, the newest first; None: whenever that was.
 
     *roll* brings a daemon to a new version, *follow* only those of its workers that are not where `venv` leads; *prove* and
     both raise `InstallError`. *named* are the interpreters of its workers.
     """
 
-    resolve: Callable[[str], str]
+    resolve: Callable[[str, datetime | None], str]
+    releases: Callable[[datetime | None], list[str]]
     fill: Fill
     prove: Callable[[Path], None]
     roll: Callable[[], None]
@@ -46,35 +52,58 @@ class Target:
 class Upgrader:
     """Changes the LiteLLM of one home."""
 
-    def __init__(self, environments: Environments, advisories: Advisories, hands: Hands, keep: int = 2) -> None:
+    def __init__(
+        self, environments: Environments, advisories: Advisories, hands: Hands, keep: int = 2, wait: float = 0.0
+    ) -> None:
         self._environments, self._advisories, self._hands, self._keep = environments, advisories, hands, keep
+        self._wait = wait
 
     def find(self, version: str | None) -> Target:
         """Choose the lock of *version*, or of the newest release that may be installed (None). Downloads metadata only."""
         if version is not None:
-            self._refuse_denied(version)
+            self._refuse_denied({"litellm": version})
             return Target(version, locks.shipped(version) or self._resolve(f"litellm[proxy]=={version}"))
-        unwanted = ",".join(f"!={denied}" for denied in sorted(self._advisories.malicious))
-        lock = self._resolve(f"litellm[proxy]{unwanted}")
+        unwanted = ",".join(f"!={denied}" for denied in self._advisories.unwanted("litellm"))
+        before = datetime.now(UTC) - timedelta(seconds=self._wait) if self._wait else None
+        lock = self._resolve(f"litellm[proxy]{unwanted}", before)
+        self._tell_passed_over(locks.pins(lock)["litellm"], before)
         newest, current = locks.pins(lock)["litellm"], self._environments.current
         if current and locks.older(newest, current.version):
             why = f"the newest whose packages can all be installed here, and {current.version} is in use"
             raise RefusedError(f"refused LiteLLM {newest}: it is {why}")
         return Target(newest, locks.shipped(newest) or lock)
 
+    def _tell_passed_over(self, chosen: str, before: datetime | None) -> None:
+        """Say which newer releases were not chosen, and why."""
+        newer = [each for each in self._hands.releases(None) if locks.older(chosen, each)]
+        aged = set(self._hands.releases(before)) if before and newer else set(newer)
+        young = f"uploaded after {before:%Y-%m-%d %H:%M} UTC (upgrade.wait)" if before else ""
+        unfit = "not all of its packages can be installed here" + (", or one was uploaded after then" if before else "")
+        why = {each: unfit if each in aged else young for each in newer}
+        why |= {
+            each: found[0].partition(": ")[2] for each in newer if (found := self._advisories.denied({"litellm": each}))
+        }
+        for reason in dict.fromkeys(why.values()):
+            names = [each for each in newer if why[each] == reason]
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            self._hands.say(f"passed over LiteLLM {', '.join(names[:SHOWN])}{more}: {reason}")
+
     def show(self, target: Target) -> None:
         """Say what would change, and what is known against it."""
         current = self._environments.current
-        before = locks.installed(current.path) if current else {}
-        rows = list(locks.changes(before, locks.pins(target.lock)))
+        before, after = packages(current.path) if current else {}, locks.pins(target.lock)
+        rows = list(locks.changes(before, after))
         self._hands.say(f"LiteLLM {before.get('litellm', 'none')} → {target.version}, {len(rows)} packages change")
-        for line in (*summary(rows), *(f"  warning: {about}" for about in self._advisories.known(target.version))):
+        for line in (
+            *summary(rows),
+            *(f"  warning: {about}" for about in self._advisories.known({"litellm": target.version} | after)),
+        ):
             self._hands.say(line)
 
     def upgrade(self, target: Target) -> None:
         """Go to *target*; raises `InstallError`, and everything is as it was then."""
-        self._refuse_denied(locks.pins(target.lock).get("litellm", target.version))
-        known = self._advisories.known(target.version)
+        self._refuse_denied({"litellm": target.version} | locks.pins(target.lock))
+        known = self._advisories.known({"litellm": target.version} | locks.pins(target.lock))
         if known and not self._hands.confirm(f"LiteLLM {target.version} has {len(known)} known vulnerabilities."):
             raise RefusedError(f"refused LiteLLM {target.version}: {'; '.join(known)} (not confirmed; see --yes)")
         found = self._environments.find(target.version)
@@ -89,7 +118,7 @@ class Upgrader:
             raise RefusedError("cannot roll back: no other environment was in use before this one")
         if why := previous.broken:
             raise InstallError(f"cannot roll back to LiteLLM {previous.version}: {why}")
-        self._refuse_denied(previous.version)
+        self._refuse_denied({"litellm": previous.version} | packages(previous.path))
         examine(previous, previous.version)
         self._change(previous)
 
@@ -106,7 +135,7 @@ class Upgrader:
         except InstallError as error:
             why = str(error)
         self._hands.say(why)
-        self._refuse_denied(current.version)
+        self._refuse_denied({"litellm": current.version})
         self._change(self._install(Target(current.version, self._lock_again(current))))
         return why
 
@@ -116,9 +145,10 @@ class Upgrader:
         usable = made_from if made_from and locks.fits(made_from) else None
         return locks.shipped(current.version) or usable or self._resolve(f"litellm[proxy]=={current.version}")
 
-    def _resolve(self, requirement: str) -> str:
-        self._hands.say(f"choosing versions for {requirement}")
-        return self._hands.resolve(requirement)
+    def _resolve(self, requirement: str, before: datetime | None = None) -> str:
+        since = f", of what was uploaded before {before:%Y-%m-%d %H:%M} UTC" if before else ""
+        self._hands.say(f"choosing versions for {requirement}{since}")
+        return self._hands.resolve(requirement, before)
 
     def _install(self, target: Target) -> Environment:
         return install(self._environments, target.version, target.lock, self._hands.fill, self._hands.say)
@@ -151,6 +181,6 @@ class Upgrader:
             for gone in self._environments.prune(self._keep, self._hands.named()):
                 self._hands.say(f"removed {gone.path}")
 
-    def _refuse_denied(self, version: str) -> None:
-        if why := self._advisories.denied(version):
-            raise RefusedError(f"refused LiteLLM {version}: {why}")
+    def _refuse_denied(self, packages: Mapping[str, str]) -> None:
+        for why in self._advisories.denied(packages):
+            raise RefusedError(f"refused {why}")

@@ -350,6 +350,7 @@ ADOPT = """
     ollama.enabled ollama.url ollama.interval ollama.timeout
     logs.directory logs.max_size logs.rotate logs.keep logs.max_total logs.compress logs.level
     admin.allowed_hosts fleet upgrade.canary_model upgrade.denied upgrade.keep
+    upgrade.wait
 """
 ROLL = "proxy.python proxy.config proxy.auth proxy.env proxy.env_file"
 FIXED = "proxy.host proxy.port admin.host admin.port admin.socket"
@@ -364,7 +365,7 @@ ollama: {enabled: false, url: "http://127.0.0.1:1", interval: 1s, timeout: 1s}
 logs: {directory: l, max_size: 1MiB, rotate: daily, keep: 1, max_total: 4MiB, compress: false, level: debug}
 admin: {host: 127.0.0.3, port: 2, socket: s, allowed_hosts: [a]}
 fleet: [{host: a}]
-upgrade: {canary_model: m, denied: ["1"], keep: 3}
+upgrade: {canary_model: m, denied: ["1"], keep: 3, wait: 1d}
 """
 
 

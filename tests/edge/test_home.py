@@ -399,6 +399,34 @@ def test_a_group_with_others_in_it_is_as_good_as_everybody(home, monkeypatch):
     assert told.endswith("could put something else there (mode 0770); run: chmod g-w 'HOME/venvs'")
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "litellm-1.107.0.dist-info",
+            "must not run: LiteLLM 1.107.0: reported compromised by its makers on 2026-10-21",
+        ),
+        ("litellm-1.82.8.dist-info", "must not run: LiteLLM 1.82.8: steals credentials from litellm_init.pth"),
+        ("Mistralai-2.4.6.dist-info", "must not run: mistralai 2.4.6: downloads and runs a program"),
+        ("litellm_init.pth", "must not run: litellm_init.pth came with malicious releases of LiteLLM"),
+        (
+            "litellm-6.6.6.dist-info",
+            "must not run: LiteLLM 6.6.6: upgrade.denied names it; run: ccproxy-supervisor upgrade",
+        ),
+    ],
+)
+def test_an_environment_with_a_malicious_or_denied_release_is_not_run(home, name, told):
+    write(home, "supervisor.yaml", "upgrade: {denied: [6.6.6]}\n")
+    home.read_plan(ENVIRON)
+    packages = home.path("venv/lib/python3.11/site-packages")
+    (packages / "litellm-1.2.3.dist-info").rmdir()
+    (packages / name).mkdir() if name.endswith("info") else (packages / name).touch()
+
+    [fault] = faults(home)
+    assert fault.startswith(f"venvs/1.2.3: {told}")
+    assert ("change every key this Mac has known" in fault) is ("6.6.6" not in fault)
+
+
 def test_a_secrets_file_that_is_missing_is_told(home):
     write(home, "supervisor.yaml", "proxy: {env_file: s.env}\n")
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -19,10 +20,12 @@ from ccproxy_supervisor.deploy.environments import Environment, Environments, br
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.pip import _reason
 from ccproxy_supervisor.edge import upgrades
+from ccproxy_supervisor.edge.home import shipped
 from ccproxy_supervisor.view.sheet import sheet
 from scraped import samples
 from wheels import unpack
 
+ROOT = Path(__file__).parents[2]
 LOCK = "litellm==1.2.3 \\\n    --hash=sha256:00\n"
 
 
@@ -282,8 +285,26 @@ def test_the_shipped_lock_is_of_the_pinned_version_and_hashed_throughout():
 
 
 def test_the_shipped_version_is_neither_malicious_nor_known_to_be_vulnerable():
-    assert advisories().denied(upgrades.pinned()) is None
-    assert advisories().known(upgrades.pinned()) == []
+    pins = locks.pins(locks.shipped(upgrades.pinned()))
+    assert advisories().denied(pins) == []
+    assert advisories().known(pins) == []
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_our_own_locks_hold_nothing_malicious_nor_known_to_be_vulnerable(lock):
+    pins = locks.pins((ROOT / lock).read_text())
+    assert len(pins) > 15
+    assert advisories().denied(pins) == []
+    assert advisories().known(pins) == []
+
+
+def test_every_entry_has_a_package_and_a_source():
+    for kind, keys in {
+        "denied": {"package", "version", "about", "source"},
+        "vulnerable": {"package", "versions", "about", "id"},
+    }.items():
+        assert [each for each in shipped()[kind] if set(each) != keys] == []
+    assert {each["version"] for each in shipped()["denied"]} >= {"1.82.7", "1.82.8", "1.107.0"}
 
 
 def test_a_lock_is_made_from_what_pip_resolved():
@@ -330,23 +351,23 @@ def test_changes_name_litellm_first():
     ]
 
 
-@pytest.mark.parametrize("version", ["1.82.7", "1.82.8", "1.82.7.0", "1.82.7+local.1", "9.9.0"])
+@pytest.mark.parametrize("version", ["1.82.7", "1.82.8", "1.82.7.0", "1.82.7+local.1", "9.9.0", "1.107.0", "1.107"])
 def test_a_denied_version_is_denied_however_it_is_spelled(version):
-    assert advisories(["9.9"]).denied(version)
+    assert advisories(["9.9"]).denied({"litellm": version})
 
 
-@pytest.mark.parametrize("version", ["1.82.6", "1.83.0", "1.82.70", "1.106.2"])
+@pytest.mark.parametrize("version", ["1.82.6", "1.83.0", "1.82.70", "1.106.2", "1.107.1", "1.107.0.dev1"])
 def test_other_versions_are_not_denied(version):
-    assert advisories().denied(version) is None
+    assert advisories().denied({"litellm": version}) == []
 
 
 def test_vulnerable_ranges_end_where_they_were_mended():
-    known = advisories()
+    known = lambda version: advisories().known({"litellm": version})  # noqa: E731
 
-    assert any("CVE-2026-49468" in about for about in known.known("1.83.99"))
-    assert known.known("1.84.0") == []
-    assert any("CVE-2026-42208" in about for about in known.known("1.81.16"))
-    assert not any("CVE-2026-42208" in about for about in known.known("1.81.15"))
+    assert any("CVE-2026-49468" in about for about in known("1.83.99"))
+    assert known("1.84.0") == []
+    assert any("CVE-2026-42208" in about for about in known("1.81.16"))
+    assert not any("CVE-2026-42208" in about for about in known("1.81.15"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,56 @@ def test_the_newest_release_is_looked_for_without_the_denied_ones(world):
     target = world.upgrader.find(None)
 
     assert target.version == NEW
-    assert world.did == ["resolve litellm[proxy]!=1.82.7,!=1.82.8,!=6.6.6"]
+    assert world.did == ["resolve litellm[proxy]!=1.107,!=1.82.7,!=1.82.8,!=6.6.6"]
+
+
+def test_a_release_must_have_been_out_for_a_while_and_those_passed_over_are_told(tmp_path):
+    world = World(tmp_path, wait=7 * 86400.0)
+    now, day = datetime.now(UTC), timedelta(days=1)
+    world.released = {
+        "6.6.6": now - 9 * day,
+        "2.3.1": now - day,
+        "2.3.0": now - 6 * day,
+        "2.2.0": now - 8 * day,
+        NEW: now - 30 * day,
+    }
+
+    assert world.upgrader.find(None).version == NEW
+
+    since = f"{world.before:%Y-%m-%d %H:%M} UTC"
+    assert abs(now - 7 * day - world.before) < timedelta(minutes=1)
+    assert world.said[-3:] == [
+        "passed over LiteLLM 6.6.6: upgrade.denied names it",
+        f"passed over LiteLLM 2.3.1, 2.3.0: uploaded after {since} (upgrade.wait)",
+        "passed over LiteLLM 2.2.0: not all of its packages can be installed here, or one was uploaded after then",
+    ]
+
+
+def test_a_version_that_is_named_does_not_wait(tmp_path):
+    world = World(tmp_path, wait=7 * 86400.0)
+    world.upgrader.find("2.3.1")
+    assert world.before is None
+
+
+def test_without_waiting_everything_that_is_out_is_looked_at(world):
+    world.released = {"2.2.0": datetime.now(UTC), NEW: datetime.now(UTC)}
+    world.upgrader.find(None)
+
+    assert world.before is None
+    assert world.said[-1] == "passed over LiteLLM 2.2.0: not all of its packages can be installed here"
+
+
+def test_a_lock_with_a_malicious_package_besides_litellm_is_refused(world):
+    with pytest.raises(RefusedError, match=r"refused mistralai 2\.4\.6: downloads and runs a program"):
+        world.upgrader.upgrade(Target(NEW, lock_of(NEW) + "mistralai==2.4.6 --hash=sha256:00\n"))
+    assert world.did == []
+
+
+def test_a_vulnerable_package_besides_litellm_needs_a_yes_too(world):
+    world.agrees = False
+    with pytest.raises(RefusedError, match=r"filelock 4\.1\.0: .*CVE-2026-112934"):
+        world.upgrader.upgrade(Target(NEW, lock_of(NEW) + "filelock==4.1.0 --hash=sha256:00\n"))
+    assert world.did == []
 
 
 def test_the_newest_that_can_be_installed_here_is_no_downgrade(world):
@@ -142,7 +192,7 @@ def test_the_pinned_version_needs_no_resolving(world):
 
 
 def test_a_lock_that_smuggles_a_denied_version_in_is_refused(world):
-    with pytest.raises(RefusedError, match=r"refused LiteLLM 1\.82\.8"):
+    with pytest.raises(RefusedError, match=r"refused LiteLLM 1\.82\.8: steals credentials from litellm_init"):
         world.upgrader.upgrade(Target(NEW, lock_of("1.82.8")))
 
     assert world.did == []
@@ -274,7 +324,7 @@ def place(tmp_path, monkeypatch):
     folder = tmp_path / "home"
     prepare(folder, [].append)
     monkeypatch.setattr(shop.pip, "install", lambda python, lock, progress, inherit: fill(python, lock))
-    monkeypatch.setattr(shop.pip, "resolve", lambda requirement, progress, inherit: resolved(requirement))
+    monkeypatch.setattr(shop.pip, "resolve", lambda requirement, progress, inherit, before=None: resolved(requirement))
     (folder / "config.yaml").write_text(ECHO)
     shop.install(Environments(folder), OLD + ".1", lock_of(OLD + ".1"), fill, [].append)
     Environments(folder).switch(Environments(folder).find(OLD + ".1"))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.units import GiB, MiB
+from ccproxy_supervisor.deploy.advisories import advisories
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, folder_of, ok, warn
 from ccproxy_supervisor.deploy.launchd import out_of_reach, services_of
-from ccproxy_supervisor.edge.home import program, weaknesses
+from ccproxy_supervisor.edge.home import ROTATE, packages, program, weaknesses
 
 ROOM_FOR_LITELLM = 2 * GiB
 SHOWN = 5
@@ -45,6 +46,11 @@ def custody(scene: Scene) -> Iterator[Finding]:
     for place, why in weak[:SHOWN]:
         message, _, remedy = why.partition("; run: ")
         yield fail("the supervisor's own program could be replaced", f"{place}: {message}", remedy)
+    ours = Path(scene.python).parent.parent
+    for reason in advisories().denied(packages(ours)):
+        yield fail(
+            "a package of the supervisor's own is malicious", f"{ours}: {reason}", f"build it anew, and {ROTATE}"
+        )
     if not weak:
         yield ok("nobody else can replace the supervisor's own program", scene.python)
 

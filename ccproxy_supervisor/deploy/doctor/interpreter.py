@@ -11,10 +11,9 @@ from ccproxy_supervisor.deploy.advisories import advisories
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Level, Scene, fail, ok, skip, warn
 from ccproxy_supervisor.deploy.environments import broken_interpreter
 from ccproxy_supervisor.deploy.inspection import inspect
-from ccproxy_supervisor.edge.home import everything, litellm_version, weaknesses
+from ccproxy_supervisor.edge.home import ROTATE, everything, litellm_version, packages, weaknesses
 
 REPAIR = "ccproxy-supervisor upgrade --repair"
-ROTATE = "and change every key this Mac has known"
 SHOWN = 3
 IMPORT, IMPORT_TIME = "import litellm.proxy.proxy_server", 90.0  # seconds; 6 on an idle machine
 
@@ -43,11 +42,11 @@ def _files(scene: Scene, environment: Path) -> Iterator[Finding]:
     if version is None:
         yield fail("LiteLLM is not installed", f"nothing of it in {environment}", "ccproxy-supervisor init")
         return
-    known = advisories(scene.settings.upgrade.denied)
-    if reason := known.denied(version):
-        yield fail(f"LiteLLM {version} is malicious or denied", reason, f"ccproxy-supervisor upgrade, {ROTATE}")
-    for about in known.known(version):
-        yield warn(f"LiteLLM {version} is vulnerable", about, "ccproxy-supervisor upgrade")
+    known, found = advisories(scene.settings.upgrade.denied), packages(environment)
+    for reason in known.denied(found):
+        yield fail("a package is malicious or denied", reason, f"ccproxy-supervisor upgrade, and {ROTATE}")
+    for about in known.known(found):
+        yield warn(f"LiteLLM {version}, or what came with it, is vulnerable", about, "ccproxy-supervisor upgrade")
     for place, why in weaknesses(everything(str(environment)))[:SHOWN]:
         message, _, remedy = why.partition("; run: ")
         yield fail("LiteLLM's environment could be changed by others", f"{place}: {message}", remedy)

@@ -19,6 +19,7 @@ from ccproxy_supervisor.core.plan import Plan, Sources, birth, own_key, secrets,
 from ccproxy_supervisor.core.rules import Rules
 from ccproxy_supervisor.core.settings import ProxySettings, Settings, examine
 from ccproxy_supervisor.edge.home import custody
+from ccproxy_supervisor.edge.home.denied import unfit
 from ccproxy_supervisor.edge.home.handlers import compiled, newer, parsed
 from ccproxy_supervisor.edge.home.home import Home
 from ccproxy_supervisor.edge.home.interpreter import (
@@ -70,6 +71,10 @@ class _Reading:
         with self._gathered():
             kept = {self.config.name: litellm.text} | self._modules(litellm, python)
         self.faults += self.home.replaceable(*self._relied_on(), *custody.environment(python))
+        environment = Path(python).parent.parent
+        self.faults += [
+            Fault(self.home.shown(environment), why) for why in unfit(environment, self.settings.upgrade.denied)
+        ]
         if self.faults:
             raise ConfigError(dict.fromkeys(self.faults))
         litellm = replace(litellm, models=with_modes(litellm.models, partial(cost_map, python)))
