@@ -13,6 +13,7 @@ from ccproxy_supervisor.core.model import Cause, Failover, State
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.status import WorkerView
 from ccproxy_supervisor.ports import Ports
+from ccproxy_supervisor.relief import Relief
 from ccproxy_supervisor.seat import Seat, Slot
 from ccproxy_supervisor.succession import Succession
 from ccproxy_supervisor.worker import Worker
@@ -32,6 +33,7 @@ class Pool:
         self._tasks, self._ports = tasks, ports
         self._admitted: set[Seat] = set()  # the seats, and newcomers that have not taken one yet
         self._succession = Succession(self.seats, self.workers, self.bell, ports, self._newcomer)
+        self._relief = Relief(self.seats, self.bell, ports, self._newcomer)
         self._rolling = self._emptying = False
         self._easing: CancelScope | None = None  # of a replacement that nobody ordered
 
@@ -114,6 +116,8 @@ class Pool:
                 for seat in list(self.seats):
                     self._promote(seat)
                 self._complete()
+                for seat in [] if self._rolling else self._relief.needed():
+                    tasks.start_soon(self._relief.lend, seat)
                 stale = [seat for seat in self.seats if seat.worker.doubt or seat.worker.outgrown]
                 if stale and not self._rolling and self._easing is None:
                     self._easing = CancelScope()
@@ -145,7 +149,7 @@ class Pool:
     def _promote(self, seat: Seat) -> None:
         """See to *seat*'s slot: swap in a standby if its own worker is not there, and note a failover's end."""
         slot = seat.slot
-        if slot is None or slot is self._succession.handing_over:
+        if slot is None or slot is self._succession.handing_over or slot in self._relief.slots:
             return
         if seat.serving:
             if slot.lost_at is not None:
@@ -216,7 +220,7 @@ class Pool:
             return
         slot = self.slot(worker.slot)
         slot.restarts += 1
-        if worker.served and slot.lost_at is None:
+        if worker.served and slot.lost_at is None and not worker.relieved:
             slot.lost_at = current_time()
 
     def views(self) -> list[WorkerView]:

@@ -27,6 +27,8 @@ from ccproxy_supervisor.core.policy import Streak, outgrown, patience
 from ccproxy_supervisor.ports import Ports
 
 EAGER = 0.1  # seconds between the probes that prove a new worker
+HUSH = 1.0  # seconds without an answer after which a worker is silent: longer than LiteLLM blocks its loop when all is well
+LIVELY = 1.0  # seconds between two probes, at the most, while requests come
 
 
 class _NotWantedError(Exception):
@@ -49,6 +51,8 @@ class Worker:
         self.served = False
         self.streak, self.path = Streak(), Path()
         self.doubt: Doubt | None = None  # it answers its probes, but perhaps not its users
+        self.silent_since: float | None = None  # heart's clock; while it owes an answer for too long, or gave a bad one
+        self.relieved = False  # another serves beside it
         self.asked, self._hurried = False, False  # to serve, to leave at once
         self._retired: Cause | None = None
         self._detail = ""  # why, where the cause does not say it
@@ -76,6 +80,10 @@ class Worker:
         return self._proven is not None and not self.lost
 
     @property
+    def silent(self) -> bool:
+        return self.silent_since is not None
+
+    @property
     def uptime(self) -> float:
         return current_time() - self.born
 
@@ -84,7 +92,8 @@ class Worker:
         """Seconds since it was proven; 0 if it never was."""
         return 0.0 if self._proven is None else current_time() - self._proven
 
-    def activate(self, slot: int) -> None:
+    def activate(self, slot: int | None) -> None:
+        """Let it serve in *slot*, or beside another."""
         self.slot, self.asked = slot, True
         self._bell.ring()
 
@@ -204,7 +213,7 @@ class Worker:
         while self.cause is None:
             health = self.plan.settings.health
             asked = current_time()
-            verdict = await self._ports.liveness(self.number, patience(health.interval, health.timeout))
+            verdict = await self._listen_for_life(patience(health.interval, health.timeout))
             if self.cause is not None:
                 return  # asked to leave meanwhile: it owes no answer
             self._note("liveness", verdict)
@@ -213,8 +222,31 @@ class Worker:
             if self.streak.bad >= health.failures:
                 await self._end(child, Cause.UNRESPONSIVE)
             self._weigh(child)
-            self._look(verdict)
-            await sleep(max(0.0, asked + health.interval - current_time()))
+            lively = self._look(verdict)
+            pause = min(health.interval, LIVELY) if lively else health.interval
+            await sleep(max(0.0, asked + pause - current_time()))
+
+    async def _listen_for_life(self, patience: float) -> Verdict | None:
+        async with create_task_group() as tasks:
+            tasks.start_soon(self._fall_silent)
+            verdict = await self._ports.liveness(self.number, patience)
+            tasks.cancel_scope.cancel()
+        if verdict is None or verdict.ok:
+            self._hear(None)
+        elif verdict.blames and not self._ports.grace():
+            self._hear(current_time() if self.silent_since is None else self.silent_since)
+        return verdict
+
+    async def _fall_silent(self) -> None:
+        asked = current_time()
+        await sleep(HUSH)
+        if not self._ports.grace():
+            self._hear(asked if self.silent_since is None else self.silent_since)
+
+    def _hear(self, silent_since: float | None) -> None:
+        if silent_since != self.silent_since:
+            self.silent_since = silent_since
+            self._bell.ring()
 
     def _note(self, probe: str, verdict: Verdict | None) -> None:
         if verdict is not None:
@@ -228,9 +260,10 @@ class Worker:
             self.outgrown = limit
             self._bell.ring()
 
-    def _look(self, verdict: Verdict | None) -> None:
-        """See whether its users are served as well; the pool decides what is to be done."""
+    def _look(self, verdict: Verdict | None) -> bool:
+        """See whether its users are served as well; the pool decides what is to be done. Returns whether it has any."""
         traffic, ports = verdict.traffic if verdict else None, self._ports
+        before = self.path.traffic
         if traffic is None or not self.serving or ports.grace():
             self.path = Path()
         else:
@@ -239,6 +272,9 @@ class Worker:
         if (doubt is None) != (self.doubt is None):
             self._bell.ring()
         self.doubt = doubt
+        return bool(
+            verdict and verdict.ok and traffic and (traffic.inside or (before and before.taken != traffic.taken))
+        )
 
     async def _end(self, child: Child, cause: Cause) -> None:
         """Ask, wait, insist. Cancelled by the exit it brings about."""

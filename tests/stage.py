@@ -144,6 +144,7 @@ class Stage:
         self.adopted: list[Plan] = []
         self.answering: list[tuple[float, str]] = []
         self.awake = True
+        self.probed: list[int] = []
         self.preparing = 0.0  # seconds until a worker can be spawned
         self.users = True  # somebody connects all the time
         self.blocked = False  # but nobody comes through, whoever serves
@@ -174,6 +175,7 @@ class Stage:
         await anyio.sleep(self.preparing)
 
     async def probe(self, number: int, timeout: float) -> Verdict:
+        self.probed.append(number)
         child = next(c for c in self.children if c.number == number)
         healed = child.script.get("sick_until", math.inf) - child.age
         well = not (child.script.get("sick_at", math.inf) <= child.age and healed > 0)

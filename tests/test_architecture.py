@@ -26,7 +26,7 @@ VALUES = {
 VALUES |= {"urllib.parse"}
 DAEMON = {"anyio", "h11", "psutil", "pydantic", "yaml"}
 ANYTHING = sys.stdlib_module_names
-HEART = ("bell", "ports", "worker", "trial", "seat", "succession", "pool", "supervisor")
+HEART = ("bell", "ports", "worker", "trial", "seat", "succession", "relief", "pool", "supervisor")
 ROOMS = ("lasting", "door", "board", "herald", "asking", "orders", "handover", "takeover", "app")  # app and its helpers
 #: Of each part of the house: what else of the house it may know, and which libraries.
 FLOORS = {
