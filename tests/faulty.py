@@ -3,6 +3,7 @@
 Whenever the file `arm` of HOME names another fault, each of `TARGETS` raises it at its next two calls; `hits` tells which have.
 """
 
+import contextlib
 import errno
 import functools
 import importlib
@@ -21,7 +22,7 @@ BROKEN = {
     "herald": ["Herald.__call__"],
     "edge.admin": ["host_allowed"],
     "edge.births": ["Births.forget", "Births.keep"],
-    "edge.embedded": ["UnixDoor.there", "UnixDoor.open"],
+    "edge.embedded.doors": ["UnixDoor.there", "UnixDoor.open"],
     "edge.fetch": ["_exchange"],
     "edge.gauges": ["Gauges.collect", "ProcessGauges._look"],
     "edge.home.reading": ["read_plan"],
@@ -60,13 +61,18 @@ TIMES = 2
 armed, hits = "", {}
 
 
-def break_into(target):
+def found(target):
+    """Where the target is, what it is called there, and what it is."""
     module, _, path = target.partition(":")
     owner = importlib.import_module(f"ccproxy_supervisor.{module}")
     *parents, name = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)
-    whole = getattr(owner, name)
+    return owner, name, getattr(owner, name)
+
+
+def break_into(target):
+    owner, name, whole = found(target)
 
     @functools.wraps(whole)
     def broken(*args, **more):
@@ -81,15 +87,19 @@ def break_into(target):
 
 def follow(home):
     global armed
+    said = ""
     while True:
         time.sleep(0.02)
-        order = (home / "arm").read_text() if (home / "arm").exists() else ""
-        if order != armed:
-            hits.clear()
-            armed = order
-        draft = home / ".hits"
-        draft.write_text(json.dumps({"armed": armed, "hits": hits}))
-        draft.rename(home / "hits")
+        with contextlib.suppress(OSError):  # the disk may be full for a while
+            order = (home / "arm").read_text() if (home / "arm").exists() else ""
+            if order != armed:
+                hits.clear()
+                armed = order
+            if said != (now := json.dumps({"armed": armed, "hits": hits})):
+                draft = home / ".hits"
+                draft.write_text(now)
+                draft.rename(home / "hits")
+                said = now
 
 
 def hasten():
@@ -98,12 +108,13 @@ def hasten():
         "lasting": {"FIRST": 0.01, "LONGEST": 0.05},
         "edge.watchdog": {"TICK": 0.1},
         "edge.keeper": {"EVERY": 0.1},
-        "edge.embedded": {"LOOK": 0.1},
+        "edge.embedded.serve": {"LOOK": 0.1},
         "edge.logs.packer": {"CALM": 0.05},
         "edge.models": {"SOON": 0.1},
         "edge.preload": {"PROBE": 0.2, "PATIENCE": 2.0},
     }.items():
         for name, value in values.items():
+            found(f"{module}:{name}")  # else it would be made
             setattr(importlib.import_module(f"ccproxy_supervisor.{module}"), name, value)
 
 

@@ -50,6 +50,7 @@ class Report:
     """What was done, and what came of it."""
 
     faults: Counter[str] = field(default_factory=Counter)
+    raised: Counter[str] = field(default_factory=Counter)  # exceptions, by kind
     blows: list[Blow] = field(default_factory=list)
     looks: int = 0
     requests: int = 0
@@ -58,9 +59,13 @@ class Report:
     seconds: float = 0.0
     growth: dict[str, tuple[float, float]] = field(default_factory=dict)
 
+    @property
+    def count(self) -> int:
+        return sum(self.faults.values())
+
     def lines(self) -> Iterator[str]:
         done = ", ".join(f"{number} {name}" for name, number in sorted(self.faults.items()))
-        yield f"{sum(self.faults.values())} faults in {self.seconds:.0f} s: {done}"
+        yield f"{self.count} faults in {self.seconds:.0f} s: {done}; exceptions raised: {dict(self.raised)}"
         yield f"{self.requests} requests, {self.lost} lost inside killed workers, {len(self.unexplained)} otherwise"
         yield f"{self.looks} times what serves was compared with what is on disk"
         yield ", ".join(f"{what} {before:g} -> {after:g}" for what, (before, after) in self.growth.items())
@@ -248,9 +253,13 @@ def fill_disk(soak: Soak) -> None:
 
 
 def raise_everywhere(soak: Soak) -> None:
-    soak.write("arm", soak.dice.choice(list(faulty.FAULTS)))
+    kind = soak.dice.choice(list(faulty.FAULTS))
+    soak.write("arm", kind)
     time.sleep(1)
     soak.hang_up()
+    time.sleep(1)
+    raised = sum(json.loads((soak.home / "hits").read_text())["hits"].values())
+    soak.report.raised[kind] += raised
     soak.write("arm", "")
 
 

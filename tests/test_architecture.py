@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import faulty
+
 HOUSE = Path(__file__).parents[1] / "ccproxy_supervisor"
 WORDS = {"__future__", "collections", "contextlib", "dataclasses", "enum", "functools", "itertools", "signal", "typing"}
 VALUES = {
@@ -177,6 +179,10 @@ def test_the_daemon_imports_all_of_its_own_when_it_starts():
             names = {name for name in imported(ast.parse(path.read_text()), "") if name.startswith(HOUSE.name)}
             later += [f"{where}: {name}" for name in names if not {name, name.rpartition(".")[0]} & loaded]
     assert later == []
+
+
+def test_what_the_tests_break_is_there():
+    assert [faulty.found(target)[1] for target in faulty.TARGETS]
 
 
 def test_the_daemon_never_loads_what_only_commands_need():

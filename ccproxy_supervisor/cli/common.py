@@ -20,6 +20,7 @@ from ccproxy_supervisor.edge.ownership import control_of, owned, owner
 from ccproxy_supervisor.edge.person import become, owner_of
 
 NOT_RUNNING = 3
+LARGEST = 16 << 20  # bytes of an answer; what is longer is none of the daemon's
 RESTORED = 5.0  # seconds in which a daemon that works makes anew what somebody removes of its run folder
 ROLL = 3600.0  # seconds; a roll over many slots with long drains takes its time, and is seen to take it
 
@@ -97,7 +98,7 @@ def _ask(home: Home, method: str, path: str, body: dict[str, Any] | None, timeou
     try:
         connection.request(method, path, json.dumps(body or {}), {"Content-Type": "application/json"})
         response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
+        answer: dict[str, Any] = json.loads(response.read(LARGEST))
     except (FileNotFoundError, ConnectionRefusedError):
         raise _silent(home) from None
     except PermissionError:

@@ -18,6 +18,7 @@ from ccproxy_supervisor.core.incident import headline, incident, utc
 from ccproxy_supervisor.core.model import Event, Journal, Note, Probed, State, Transition
 
 KEEP = 50
+LARGEST = 1 << 20  # bytes of a record
 RECALLED = 10  # records kept in memory, for a folder that somebody removes
 WAITING = 32  # records that may wait for a slow disk before the newest is dropped
 Memory = Callable[[int], Sequence[tuple[float, int]]]
@@ -157,7 +158,8 @@ def read(directory: Path, last: int) -> list[dict[str, Any]]:
         if len(records) == last:
             break
         with contextlib.suppress(OSError, ValueError):
-            record = json.loads(path.read_text())
+            with path.open("rb") as file:
+                record = json.loads(file.read(LARGEST))
             if isinstance(record, dict) and "cause" in record:
                 records.append(record)
     return records[::-1]

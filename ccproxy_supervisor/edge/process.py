@@ -23,6 +23,7 @@ from ccproxy_supervisor.core.plan import CONFIG, Birth, Plan
 from ccproxy_supervisor.core.served import dropped
 
 NEWS = 128 << 10  # bytes that a control socket should hold: news of a thousand models goes at once
+LONGEST_WORD = 4096  # bytes of what a launcher says; LiteLLM lives in the same process
 LAST_WORDS = 0.2  # seconds to wait for what a dead worker's pipes still hold; a grandchild may keep them open
 
 
@@ -133,7 +134,7 @@ class OsChild:
                 return
             if not data:
                 return
-            *lines, buffer = (buffer + data).split(b"\n")
+            *lines, buffer = (buffer[-LONGEST_WORD:] + data).split(b"\n")
             for line in lines:
                 if event := heard.get(line):
                     event.set()
