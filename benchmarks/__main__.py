@@ -15,12 +15,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from benchmarks.idle import idle
 from benchmarks.number import table
+from benchmarks.overhead import overhead
 from benchmarks.respawn import respawn
 from benchmarks.throughput import throughput
 from benchmarks.workers import crash, failover, hung, rolling
 from benchmarks.writing import logs
 
-ALL = {run.__name__: run for run in (failover, crash, rolling, hung, respawn, logs, idle, throughput)}
+ALL = {run.__name__: run for run in (failover, crash, rolling, hung, respawn, logs, idle, overhead, throughput)}
 
 
 def main() -> int:

@@ -31,11 +31,10 @@ from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.printable import printable
 from ccproxy_supervisor.door import Door, each
-from ccproxy_supervisor.edge import last_words, process, watchdog
+from ccproxy_supervisor.edge import exits, last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
 from ccproxy_supervisor.edge.births import Births
 from ccproxy_supervisor.edge.embedded import serve_tcp, serve_unix
-from ccproxy_supervisor.edge.exits import ended
 from ccproxy_supervisor.edge.fetch import fetch
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Reading, Sources
 from ccproxy_supervisor.edge.holding import Holding
@@ -138,7 +137,7 @@ class Daemon:
         self.models = ModelWatch(
             ask, self.ollama.harmless, self.samples.busy, self.tell, time.time, settings.models, models
         )
-        self.preloaders = Preloaders(plan, home.folder, self.launcher, self.logs.capture, ended, self.tell)
+        self.preloaders = Preloaders(plan, home.folder, self.launcher, self.logs.capture, exits.ended, self.tell)
         self.orders = Orders(self, self.asking, self.logs.rotate, self.tell)
         self.gauges = Gauges(self._sources(), __version__)
         self.gauges.adopt(*_labels(plan))
@@ -204,7 +203,7 @@ class Daemon:
         home, handover = self.home, self.handover
         spawn = process.Spawner(
             public, home.folder, self.launcher, self.births.keep, self.logs.capture, handover.enrol, handover.leave,
-            self.preloaders.fork,
+            exits.start, self.preloaders.fork, self.tell,
         )  # fmt: skip
         ports = Ports(
             spawn=spawn,

@@ -23,6 +23,7 @@ from ccproxy_supervisor.core.secrets import Secrets
 from ccproxy_supervisor.core.settings import OllamaSettings
 from ccproxy_supervisor.deploy.errors import RefusedError
 from ccproxy_supervisor.edge.births import Births
+from ccproxy_supervisor.edge.exits import start
 from ccproxy_supervisor.edge.fetch import fetch
 from ccproxy_supervisor.edge.home import Home
 from ccproxy_supervisor.edge.launcher import Launcher
@@ -81,7 +82,14 @@ async def audition(home: Home, plan: Plan, model: str) -> str | None:
         output = Output(file.fileno(), Secrets().plus(plan.secrets))
         births = Births(home.run / "births", lambda _: None)
         spawn = Spawner(
-            listener, home.folder, Launcher(home.run), births.keep, lambda _: output, lambda *_: None, lambda _: None
+            listener,
+            home.folder,
+            Launcher(home.run),
+            births.keep,
+            lambda _: output,
+            lambda *_: None,
+            lambda _: None,
+            start,
         )
         seconds = plan.settings.proxy.start_timeout
         try:

@@ -185,6 +185,6 @@ _FORWARDING = {"serversTransport": "ccproxy", "passHostHeader": False, "response
 def _transport(dial: str) -> dict[str, Any]:
     """Bound the dialling only: a model may load for minutes before its first word, and stream for an hour.
 
-    No idle connections: one kept open to a worker that is leaving would lose the next request sent on it.
+    No idle connections: one kept open to a worker that is killed would lose the next request sent on it.
     """
     return {"maxIdleConnsPerHost": -1, "forwardingTimeouts": {"dialTimeout": dial, "responseHeaderTimeout": "0s"}}

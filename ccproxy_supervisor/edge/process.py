@@ -17,8 +17,9 @@ from typing import Any, Protocol
 import anyio
 import psutil
 
+from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.known import known
-from ccproxy_supervisor.core.model import Child, SpawnError, Usage
+from ccproxy_supervisor.core.model import Child, Journal, Note, SpawnError, Usage
 from ccproxy_supervisor.core.plan import CONFIG, Birth, Plan
 from ccproxy_supervisor.core.served import dropped
 
@@ -46,6 +47,8 @@ class Running(Protocol):
     async def wait(self) -> int | None: ...
 
 
+#: Starts a program: its command and the words of `subprocess.Popen`.
+Start = Callable[..., Running]
 #: Has a worker forked, given its plan, its words, its descriptors by flag and its environment; None: start it plainly.
 Fork = Callable[[Plan, list[str], Mapping[str, int], Mapping[str, str]], Awaitable[Running | None]]
 
@@ -175,9 +178,10 @@ class Spawner:
     def __init__(
         self, listener: socket.socket, home: Path, launcher: Callable[[], str], config: Callable[[Birth], str],
         capture: Callable[[str], Capture], enrol: Callable[[int, psutil.Process | None, str], None], leave: Callable[[int], None],
-        fork: Fork = no_fork,
+        start: Start, fork: Fork = no_fork, journal: Journal = lambda _: None,
     ) -> None:  # fmt: skip
         self._listener, self._home, self._launcher, self._fork = listener, home, launcher, fork
+        self._start, self._journal = start, journal
         self._config, self._capture = config, capture
         self._enrol, self._leave = enrol, leave
 
@@ -191,8 +195,8 @@ class Spawner:
             ours, theirs, capture = self._connect(number, closing)
             process = await self._open(number, plan, theirs, capture)
             child = OsChild(number, process, ours, capture, dict(plan.litellm.expected))
-            self._enrol(number, child.stats, self.uds(number))
             try:
+                self._note(number, lambda: self._enrol(number, child.stats, self.uds(number)))
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(child.listen)
                     tasks.start_soon(child.speak_on)
@@ -202,9 +206,16 @@ class Spawner:
                 child.signal(signal.SIGKILL)  # sweeps up grandchildren too when the child is long gone
                 with anyio.CancelScope(shield=True):
                     await process.wait()
-                self._leave(number)
+                self._note(number, lambda: self._leave(number))
                 with suppress(OSError):  # a folder that is gone or read-only: it is only in the way of people
                     Path(self.uds(number)).unlink()
+
+    def _note(self, number: int, keep: Callable[[], object]) -> None:
+        """What is only remembered of a worker must not cost it its life."""
+        try:
+            keep()
+        except Exception as error:
+            self._journal(Note("worker.unrecorded", "warning", {"worker": number, "reason": told(error)}))
 
     def _connect(self, number: int, closing: ExitStack) -> tuple[socket.socket, socket.socket, Capture]:
         try:
@@ -213,8 +224,8 @@ class Spawner:
             ours, theirs = socket.socketpair()
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NEWS)  # of 8 KiB on macOS
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NEWS)
-        except OSError as error:
-            raise SpawnError(f"cannot make pipes for worker {number}: {error.strerror}") from error
+        except Exception as error:
+            raise SpawnError(f"cannot make pipes for worker {number}: {reason(error)}") from error
         closing.enter_context(ours)
         closing.enter_context(theirs)
         ours.setblocking(False)
@@ -224,24 +235,30 @@ class Spawner:
         fds, birth = capture.fds, plan.birth
         passed = {"--control-fd": control.fileno(), "--public-fd": self._listener.fileno(), "--log-fd": fds["litellm"]}
         words = ["--number", str(number), "--uds", self.uds(number), "--drain", str(plan.settings.proxy.drain_timeout)]
-        env = {CONFIG: self._config(birth)}
         try:
+            env = {CONFIG: self._config(birth)}
             out, err = fds["stdout"], fds["stderr"]
             if forked := await self._fork(plan, words, {"stdout": out, "stderr": err, **passed}, env):
                 return forked
             command = [birth.python, self._launcher(), *words]
             command += [word for flag, fd in passed.items() for word in (flag, str(fd))]
-            return await anyio.open_process(
+            return self._start(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self._home,
                 env={**dict(birth.env), **env}, pass_fds=tuple(passed.values()), start_new_session=True,
             )  # fmt: skip
-        except OSError as error:
+        except SpawnError:
+            raise
+        except Exception as error:
             gone = isinstance(error, FileNotFoundError) and error.filename == birth.python
             remedy = "; run: ccproxy-supervisor upgrade --repair" if gone else ""
-            raise SpawnError(f"cannot start {birth.python}: {error.strerror}{remedy}") from error
+            raise SpawnError(f"cannot start {birth.python}: {reason(error)}{remedy}") from error
         finally:
             control.close()
             capture.close_child_ends()
+
+
+def reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or told(error)
 
 
 def usage(child: Child) -> Usage | None:

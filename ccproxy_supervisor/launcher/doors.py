@@ -8,6 +8,7 @@ from typing import Any
 from .answers import answer, forget, unauthorized
 from .control import Control
 from .guard import refuses
+from .guests import KEY
 
 LARGEST = 64 << 20  # bytes that are read of a refused request
 
@@ -29,12 +30,13 @@ class Public:
     """The application behind the shared listener. `/health` is answered here, at no cost: LiteLLM's own, for which it
     generates with every model, is left with a query, and on the private socket.
 
-    `Connection: close` on every answer: a client or Traefik must not keep a connection to a worker that may drain,
-    and each new connection is free to go to whichever worker accepts it.
+    Connections are kept until the worker leaves, or one has had its share: `Connection: close` tells the client, on an
+    answer, before it can send another request. *leaving* is set by who stops accepting.
     """
 
     def __init__(self, private: Private, control: Control) -> None:
         self.private, self.control = private, control
+        self.leaving = False
 
     async def _answers(self, scope: Any, receive: Any, send: Any) -> bool:
         """Answer what needs no LiteLLM, if it is that."""
@@ -50,16 +52,18 @@ class Public:
         return True
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def close_after(message: Any) -> None:
-            if message["type"] == "http.response.start":
+        state = scope["state"] = {**self.private.state, **(scope.get("state") or {})}
+        guest = state.pop(KEY, None)
+
+        async def tell(message: Any) -> None:
+            if message["type"] == "http.response.start" and (self.leaving or guest is None or guest.spent):
                 message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
             await send(message)
 
-        if scope["type"] == "http" and await self._answers(scope, receive, close_after):
+        if scope["type"] == "http" and await self._answers(scope, receive, tell):
             return
-        scope["state"] = {**self.private.state, **(scope.get("state") or {})}
         try:
-            await self.private.app(scope, receive, close_after if scope["type"] == "http" else send)
+            await self.private.app(scope, receive, tell if scope["type"] == "http" else send)
         except asyncio.CancelledError:
             self.control.cut += 1
             raise

@@ -13,6 +13,7 @@ from typing import Any
 
 from .control import Control
 from .doors import Private, Public
+from .guests import KEPT, guest_class
 from .logs import LogLines
 from .served import Dropped, served
 from .servers import private_socket, server_class
@@ -57,9 +58,10 @@ async def serve(
     if activated.done() and not leaving.done():
         # The family is found from the descriptor; `fd=` of uvicorn takes it for AF_UNIX and loses TCP_NODELAY.
         listener = socket.socket(fileno=os.dup(public_fd))
-        config = uvicorn.Config(traffic.counted(Public(private, control)), lifespan="off", **common)
+        public = Public(private, control)
+        config = uvicorn.Config(traffic.counted(public), lifespan="off", timeout_keep_alive=KEPT, **common)
         config.load()
-        config.http_protocol_class = traffic.accepting(config.http_protocol_class)
+        config.http_protocol_class = guest_class(traffic.accepting(config.http_protocol_class))
         outer = Server(config)
         outer.settle = SETTLE
         outer_task = asyncio.create_task(outer.serve(sockets=[listener]))
@@ -68,7 +70,8 @@ async def serve(
         control.say("accepting")
         await asyncio.wait({leaving, outer_task, inner_task}, return_when=asyncio.FIRST_COMPLETED)
         control.say("draining")
-        outer.config.timeout_graceful_shutdown = max(0.0, control.drain - SETTLE)
+        public.leaving = True
+        outer.config.timeout_graceful_shutdown = control.drain
         outer.should_exit = True
         os.close(public_fd)  # a worker that drains for a dead supervisor must not keep the port
         await outer_task

@@ -7,8 +7,10 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from .guests import QUIET
 
 
 def server_class() -> Any:
@@ -42,12 +44,27 @@ def server_class() -> Any:
             yield
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            """uvicorn closes accepted connections whose request it has not read yet: the client sees a reset.
-            Stop accepting, give those a moment to become requests, then let uvicorn drain."""
+            """uvicorn closes connections whose request it has not read yet: the client sees a reset. Stop accepting,
+            let what is under way become requests, close who has been silent, and then let uvicorn drain."""
             for server in self.servers:
                 server.close()
-            await asyncio.sleep(self.settle)
+            if self.settle:
+                await self._see_off(asyncio.get_running_loop().time)
             await super().shutdown(sockets)
+
+        async def _see_off(self, now: Callable[[], float]) -> None:
+            config: Any = self.config
+            began, most = now(), config.timeout_graceful_shutdown or 0.0
+            await asyncio.sleep(min(self.settle, most))
+            while now() - began < min(QUIET + 0.2, most) and (guests := self._idle()):
+                for guest in guests:
+                    if guest.silent:
+                        guest.transport.close()
+                await asyncio.sleep(0.05)
+            config.timeout_graceful_shutdown = max(0.0, most - (now() - began))
+
+        def _idle(self) -> list[Any]:
+            return [one for one in self.server_state.connections if getattr(one, "idle", False)]
 
     return Server
 

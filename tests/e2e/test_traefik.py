@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import yaml
 
 from ccproxy_supervisor.cli.gateway import token
 from daemon import ROOT, Daemon
@@ -286,3 +287,24 @@ def test_no_answer_is_lost_for_being_faster_than_the_end_of_its_long_prompt():
         until(lambda: front.get("/v1/models", **key)[0] == 200, 30)
 
         assert {front.ask("POST", "/v1/messages", prompt, key) for _ in range(300)} == {(200, "{}")}
+
+
+def test_a_traefik_that_keeps_its_connections_loses_nothing_either():
+    """Ours does not, for a worker may also be killed; somebody else's does by default."""
+    with Daemon(proxy={"workers": 2}, health={"interval": "500ms", "timeout": "5s"}) as daemon:
+        daemon.start()
+        front = Front(daemon)
+        secret = front.admit("alice")
+        [rules] = [path for path in front.folder.rglob("*.y*ml") if "maxIdleConnsPerHost" in path.read_text()]
+        told = yaml.safe_load(rules.read_text())
+        for transport in told["http"]["serversTransports"].values():
+            del transport["maxIdleConnsPerHost"]
+        rules.write_text(yaml.safe_dump(told))
+        with front:
+            question = ("POST", "/v1/messages", ASK, bearer(secret))
+            with Clients(lambda: front.ask(*question)[0], rate=40) as clients:
+                for _ in range(4):
+                    assert daemon.order("/restart")["result"] == "rolled"
+                    time.sleep(0.5)
+        assert {outcome.status for outcome in clients.outcomes} == {200}
+        assert len(clients.outcomes) > 100

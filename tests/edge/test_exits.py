@@ -52,7 +52,10 @@ async def test_a_process_that_is_gone_has_ended(stranger):
     assert await told(stranger)
 
 
-async def test_a_zombie_has_ended():
+@pytest.mark.parametrize("kernel", ["with pidfd", "without"])
+async def test_a_zombie_has_ended(kernel, monkeypatch):
+    if kernel == "without":
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
     child = subprocess.Popen(["true"])
     assert await told(child.pid)
     child.wait()

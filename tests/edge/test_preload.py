@@ -40,7 +40,7 @@ class Stage:
         )
         self.spawn = Spawner(
             self.listener, folder, self.launcher, lambda birth: birth.config, lambda _: Pipes(folder), lambda *_: None,
-            lambda _: None, self.loaders.fork,
+            lambda _: None, exits.start, self.loaders.fork,
         )  # fmt: skip
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
 

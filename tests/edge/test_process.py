@@ -1,13 +1,18 @@
 """The spawner and the launcher together: a real process that runs the stub."""
 
+import errno
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
+import threading
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import httpx
@@ -17,9 +22,11 @@ from anyio import to_thread
 
 from ccproxy_supervisor.core.model import SpawnError
 from ccproxy_supervisor.core.plan import Birth
+from ccproxy_supervisor.edge import exits
 from ccproxy_supervisor.edge.launcher import Launcher
 from ccproxy_supervisor.edge.listener import open_listener
 from ccproxy_supervisor.edge.process import Spawner, usage
+from ccproxy_supervisor.launcher.guests import ANSWERS
 from ccproxy_supervisor.launcher.serve import SETTLE
 from ccproxy_supervisor.launcher.servers import private_socket
 from daemon import STUB
@@ -47,7 +54,7 @@ def workshop(tmp_path):
         birth = Birth(python=python, config="config.yaml", env=tuple(complete.items()), digest="a")
         spawn = Spawner(
             listener, tmp_path, Launcher(tmp_path / "run"), lambda birth: birth.config, lambda _: Pipes(tmp_path),
-            lambda number, stats, uds: heard.append((number, stats.pid, uds)), heard.append,
+            lambda number, stats, uds: heard.append((number, stats.pid, uds)), heard.append, exits.start,
         )  # fmt: skip
         async with spawn(1, replace(plan_of(), birth=birth)) as child:
             yield child
@@ -77,7 +84,7 @@ async def test_a_worker_answers_privately_before_it_accepts_publicly(workshop):
 
         await child.activate()
         answer = await outside.get("/")
-        assert (answer.text, answer.headers["connection"]) == (str(child.pid), "close")
+        assert (answer.text, "connection" in answer.headers) == (str(child.pid), False)
 
 
 async def test_a_drained_worker_finishes_its_streams_and_leaves(workshop):
@@ -91,6 +98,57 @@ async def test_a_drained_worker_finishes_its_streams_and_leaves(workshop):
         assert rest[-1] == "data: [DONE]"
         assert await child.wait() == 0
     assert not (workshop.folder / "run" / "w1.sock").exists()
+
+
+async def exchange(stream, path="/"):
+    """Ask on a connection that is open; returns the head of the answer."""
+    await stream.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await stream.receive()
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(re.search(rb"content-length: (\d+)", head.lower())[1])
+    while len(body) < length:
+        body += await stream.receive()
+    return head.lower()
+
+
+async def test_a_connection_is_kept_for_its_share_of_answers(workshop):
+    async with workshop() as child, await anyio.connect_tcp("127.0.0.1", workshop.port) as stream:
+        await child.activate()
+        for _ in range(ANSWERS - 1):
+            assert b"connection: close" not in await exchange(stream)
+        assert b"connection: close" in await exchange(stream)
+        with pytest.raises(anyio.EndOfStream):
+            await stream.receive()
+
+
+async def test_who_is_silent_is_seen_off_and_who_asks_once_more_is_answered(workshop):
+    async with workshop() as child:
+        await child.activate()
+        silent, asking, new = [await anyio.connect_tcp("127.0.0.1", workshop.port) for _ in range(3)]
+        for stream in (silent, asking):
+            assert b"200 ok" in await exchange(stream)
+        child.drain(10)
+        await child.draining()
+        for stream in (asking, new):  # what is sent on a kept connection, or on one that was never used, is not lost
+            head = await exchange(stream)
+            assert b"200 ok" in head
+            assert b"connection: close" in head
+        with pytest.raises(anyio.EndOfStream):  # and no reset
+            await silent.receive()
+        assert await child.wait() == 0
+        for stream in (silent, asking, new):
+            await stream.aclose()
+
+
+async def test_half_a_request_does_not_hold_up_a_drain(workshop):
+    async with workshop() as child, await anyio.connect_tcp("127.0.0.1", workshop.port) as slow:
+        await child.activate()
+        await slow.send(b"GET / HTTP/1.1\r\n")
+        child.drain(60)
+        with anyio.fail_after(30):
+            assert await child.wait() == 0
 
 
 async def sent_while_it_drains(workshop):
@@ -281,7 +339,89 @@ async def test_no_descriptors_left_is_a_spawn_error(tmp_path):
         raise OSError(24, "Too many open files")
 
     with open_listener("127.0.0.1", 0) as listener:
-        spawn = Spawner(listener, tmp_path, str, lambda birth: birth.config, full, lambda *_: None, lambda _: None)
+        spawn = Spawner(
+            listener, tmp_path, str, lambda birth: birth.config, full, lambda *_: None, lambda _: None, exits.start
+        )
         with pytest.raises(SpawnError, match="cannot make pipes for worker 1: Too many open files"):
             async with spawn(1, plan_of()):
                 pass
+
+
+FAULTS = [
+    OSError(errno.EAGAIN, "Resource temporarily unavailable"),
+    RuntimeError("can't start new thread"),
+    ValueError("embedded null byte"),
+    MemoryError(),
+    subprocess.SubprocessError("Exception occurred in preexec_fn."),
+    SystemError("returned a result with an exception set"),
+]
+
+
+def raising(error):
+    def raises(*_, **__):
+        raise error
+
+    return raises
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
+@pytest.mark.parametrize("at", ["pipes", "sockets", "launcher", "config", "fork", "start"])
+async def test_whatever_a_start_raises_is_a_spawn_error_and_leaves_nothing(tmp_path, monkeypatch, at, error):
+    made, before = [], psutil.Process().num_fds()
+
+    def capture(_):
+        made.append(Pipes(tmp_path))
+        return made[0]
+
+    async def fork(*_):
+        raise error
+
+    parts = {"launcher": str, "config": lambda birth: birth.config, "capture": capture}
+    faulty = {name: raising(error) for name in parts if name == {"pipes": "capture"}.get(at, at)}
+    if at == "sockets":
+        monkeypatch.setattr(socket, "socketpair", raising(error))
+    if at == "start":
+        monkeypatch.setattr(subprocess, "Popen", raising(error))
+    with open_listener("127.0.0.1", 0) as listener:
+        spawn = Spawner(
+            listener, tmp_path, **parts | faulty, enrol=lambda *_: None, leave=lambda _: None, start=exits.start,
+            **({"fork": fork} if at == "fork" else {}),
+        )  # fmt: skip
+        with pytest.raises(SpawnError, match=r"cannot (start|make pipes for worker 1)"):
+            async with spawn(1, plan_of()):
+                pass
+    assert [pipes.closed for pipes in made] == [True] * len(made)
+    assert psutil.Process().num_fds() == before
+
+
+async def test_a_worker_needs_no_thread_of_ours(workshop, monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+    async with workshop() as child:
+        await child.ready()
+        pid = child.pid
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize("error", FAULTS, ids=repr)
+async def test_what_is_only_remembered_of_a_worker_does_not_cost_it_its_life(tmp_path, monkeypatch, error):
+    told = []
+    os.makedirs(tmp_path / "run")
+    env = (("PATH", os.environ["PATH"]), ("PYTHONPATH", str(STUB)))
+    birth = Birth(python=sys.executable, config="config.yaml", env=env, digest="a")
+    monkeypatch.setattr(psutil.Process, "__init__", raising(error))
+    monkeypatch.setattr(exits, "ended", raising(error))
+    monkeypatch.setattr(Path, "unlink", raising(error if isinstance(error, OSError) else OSError()))
+    with open_listener("127.0.0.1", 0) as listener:
+        spawn = Spawner(
+            listener, tmp_path, Launcher(tmp_path / "run"), lambda birth: birth.config, lambda _: Pipes(tmp_path),
+            raising(error), raising(error), exits.start, journal=told.append,
+        )  # fmt: skip
+        async with spawn(1, replace(plan_of(), birth=birth)) as child:
+            await child.ready()
+            assert usage(child) is None
+            child.signal(signal.SIGKILL)
+            assert await child.wait() == -signal.SIGKILL
+    assert [note.event for note in told] == ["worker.unrecorded"] * 2
+    assert type(error).__name__ in told[0].fields["reason"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)  # reaped
