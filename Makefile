@@ -53,17 +53,30 @@ lock: .venv-$(CURRENT)/made
 	$$lock -o /dev/null || { echo "no wheel: $$lock on $$platform, Python $$version" >&2; exit 1; }; done; done; done
 
 clean:
-	rm -rf .venv .venv-* .cache build *.egg-info
+	rm -rf .venv-* .cache build *.egg-info  # not .venv: a service may run from there
 
 # $(call environment,python,folder,lock)
 define environment
 	@echo "making $(2) with $(1)"
 	@"$(1)" -m venv --clear $(2)
 	@$(2)/bin/python -m pip --disable-pip-version-check install -qq --require-hashes --only-binary :all: -r $(3)
-	@$(2)/bin/python -m pip install -qq --no-deps --no-index --no-build-isolation --editable .
-	@touch $@
+	@$(2)/bin/python -m pip install -qq --no-deps --no-index --no-build-isolation $(4) .
 endef
-.venv/made: requirements.lock pyproject.toml
-	$(call environment,$(CHOSEN),.venv,requirements.lock)
+
+# What a service runs from is never changed under it. Each build has a folder of its own in .venvs, and .venv, the link to the
+# one in use, moves in one rename when the new one works. Not --editable: a pull must not reach a daemon that runs, and macOS
+# hides what is in a folder with a dot from Python, which then passes over the .pth of an editable install.
+SOURCES := $(shell find ccproxy_supervisor config launchd -type f ! -name '*.pyc' 2>/dev/null)
+BUILD = .venvs/$(STAMP)
+.venv/made: STAMP := $(shell date -u +%Y%m%d-%H%M%S)
+.venv/made: requirements.lock pyproject.toml Makefile $(SOURCES)
+	@for old in .venvs/*; do test -e "$$old/made" || rm -rf "$$old"; done; rm -rf build
+	$(call environment,$(CHOSEN),$(BUILD),requirements.lock)
+	@rm -rf build; $(BUILD)/bin/ccproxy-supervisor version --config /dev/null >/dev/null
+	@touch $(BUILD)/made; rm -f .venvs/link; ln -s $(BUILD) .venvs/link
+	@test -h .venv || test ! -e .venv || mv .venv .venvs/before  # an environment from before there were links
+	@$(BUILD)/bin/python -c 'import os; os.replace(".venvs/link", ".venv")'
+	@ls -1dt .venvs/*/made | tail -n +4 | sed 's#/made$$##' | xargs rm -rf
 .venv-%/made: requirements-dev.lock pyproject.toml
-	$(call environment,$(if $(filter $(CURRENT),$*),$(CHOSEN),$(call python,$*)),.venv-$*,requirements-dev.lock)
+	$(call environment,$(if $(filter $(CURRENT),$*),$(CHOSEN),$(call python,$*)),.venv-$*,requirements-dev.lock,--editable)
+	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -18,11 +19,21 @@ def run(config: str | None, *, verbose: bool | None) -> None:
 
     Example: ccproxy-supervisor run --config ~/ccproxy/supervisor.yaml
     """
+    _stay()
     from ccproxy_supervisor.app import run as run_daemon
 
     if verbose is None:
         verbose = sys.stderr.isatty()
     sys.exit(run_daemon(home_of(config), verbose=verbose))
+
+
+def _stay() -> None:
+    """Run from the folder that the way to our interpreter leads to now: what is imported later must be of the same version,
+    wherever that link leads by then. The process stays the same."""
+    folder, name = os.path.split(sys.executable)
+    real = os.path.join(os.path.realpath(folder), name)
+    if real != sys.executable and os.access(real, os.X_OK):
+        os.execv(real, [real, *sys.orig_argv[1:]])  # noqa: S606
 
 
 @click.command()

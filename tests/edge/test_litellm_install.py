@@ -204,9 +204,13 @@ def test_what_runs_under_a_framework_python_is_kept(environments, monkeypatch):
         "/Library/Frameworks/Python.framework/Versions/3.12/Resources/Python.app/Contents/MacOS/Python",
         "launcher.py",
     ]
-    ours = {"cmdline": words, "environ": {"__PYVENV_LAUNCHER__": str(running.python)}}
-    shown = [SimpleNamespace(info=info) for info in ({"cmdline": None, "environ": None}, ours)]
-    monkeypatch.setattr(psutil, "process_iter", lambda *_: shown)
+
+    def theirs():
+        raise psutil.AccessDenied
+
+    ours = {"cmdline": lambda: words, "environ": lambda: {"__PYVENV_LAUNCHER__": str(running.python)}}
+    shown = [SimpleNamespace(cmdline=theirs, environ=theirs), SimpleNamespace(**ours)]
+    monkeypatch.setattr(psutil, "process_iter", lambda: shown)
 
     assert environments.prune(1) == []
     shown.pop()
