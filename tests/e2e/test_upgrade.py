@@ -101,16 +101,19 @@ def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(pinned):
 
 #: Once it is in use, it starts when there is a file `go`.
 WAITS = f"""
-import os, time
-while os.readlink("venv").endswith("{SLOW}") and not os.path.exists("go"):
-    time.sleep(0.05)
+async def lifespan(receive, send, begin=lifespan):
+    while os.readlink("venv").endswith("{SLOW}") and not os.path.exists("go"):
+        await asyncio.sleep(0.05)
+    await begin(receive, send)
 """.encode()
 #: Starts twice: as the canary, and for the first of two slots.
 FAILS = b"""
-import os
-open(f"start-{os.getpid()}", "w").close()
-if sum(name.startswith("start-") for name in os.listdir(".")) > 2:
-    raise RuntimeError("one too many")
+async def lifespan(receive, send, begin=lifespan):
+    open(f"start-{os.getpid()}", "w").close()
+    if sum(name.startswith("start-") for name in os.listdir(".")) > 2:
+        await receive()
+        return await send({"type": "lifespan.startup.failed", "message": "RuntimeError: one too many"})
+    await begin(receive, send)
 """
 
 
@@ -124,8 +127,8 @@ def wheels(tmp_path_factory):
         BETTER: {},
         BROKEN: {server: b"raise RuntimeError('no such table: models')\n"},
         SICK: {server: stub.replace(b'200 if model == "echo" else 400', b"500")},
-        SLOW: {server: WAITS + stub},
-        HALF: {server: FAILS + stub},
+        SLOW: {server: stub + WAITS},
+        HALF: {server: stub + FAILS},
         EVIL: {"litellm_init.pth": b"import os; open(os.environ['HOME'] + '/stolen', 'w').close()\n"},
     }.items():
         release(folder, version, more, requires=("uvicorn",))

@@ -42,7 +42,8 @@ async def app(scope, receive, send):
             asked = json.loads(body or b"{}")
             await asyncio.sleep(float(asked.get("seconds", 0)))
             model = asked.get("model")
-            return await answer(send, 200 if model == "echo" else 400, json.dumps({"pid": os.getpid()}).encode())
+            told = json.dumps({"pid": os.getpid(), "choices": [{}]}).encode()
+            return await answer(send, 200 if model == "echo" else 400, told)
         case "/stream":
             return await stream(send, int(query["chunks"]), float(query.get("every", "0.05")), query.get("until", ""))
         case "/print":
