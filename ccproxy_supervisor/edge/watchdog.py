@@ -15,6 +15,7 @@ from anyio import current_time, sleep
 TICK = 5.0  # seconds; twelve wake-ups a minute are nothing
 LIMIT = 30.0  # seconds of silence
 EX_SOFTWARE = 70
+STDERR = 2
 DUMP_TIME = 5.0  # seconds a dump may take, then the kernel ends the process
 
 
@@ -26,7 +27,7 @@ class Watchdog:
         self._limit, self._patience = limit, max(2, round(limit / tick))
         self._beats = 0
         self._stop = threading.Event()
-        self._fd = 2
+        self._fd = STDERR
 
     def start(self) -> str:
         """Open the private stack file and begin to watch; return what a predecessor that was stuck left in it. Without a disk
@@ -49,8 +50,13 @@ class Watchdog:
         return True
 
     def _open(self) -> None:
-        """An older descriptor stays open: a dump may be on its way to it."""
-        self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o600)
+        """A new file takes the number of the one before, in one step: a dump may be on its way to it."""
+        opened = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND, 0o600)
+        if self._fd != STDERR:
+            os.dup2(opened, self._fd, inheritable=False)
+            os.close(opened)
+            return
+        self._fd = opened
         faulthandler.register(signal.SIGPROF, self._fd, all_threads=True, chain=True)
 
     def beat(self) -> None:

@@ -1,5 +1,6 @@
 """A stuck event loop ends the process, whatever the dump meets; a living one is left alone."""
 
+import faulthandler
 import os
 import signal
 import subprocess
@@ -114,3 +115,21 @@ def test_the_pulse_beats_and_tells_how_late_it_was():
     anyio.run(main)
     assert beats == [1, 2, 3]
     assert all(lag >= 0 for lag in heard)
+
+
+def test_a_removed_stack_file_is_made_anew_and_costs_no_descriptor(tmp_path):
+    file = tmp_path / "stack.txt"
+    dog = Watchdog(file)
+    try:
+        assert dog.restore()
+        assert not dog.restore()
+        before = len(os.listdir("/dev/fd"))
+        for _ in range(3):
+            file.unlink()
+            assert dog.restore()
+            assert (file.stat().st_mode & 0o777, os.fstat(dog._fd).st_ino) == (0o600, file.stat().st_ino)
+        assert len(os.listdir("/dev/fd")) == before
+        assert not os.get_inheritable(dog._fd)
+    finally:
+        faulthandler.unregister(signal.SIGPROF)
+        os.close(dog._fd)
