@@ -15,6 +15,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import anyio
 import psutil
@@ -26,10 +27,12 @@ from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.incident import crashed, killed, stuck
 from ccproxy_supervisor.core.known import known
-from ccproxy_supervisor.core.model import Child, Event
+from ccproxy_supervisor.core.model import Child, Event, Status
+from ccproxy_supervisor.core.notices import Trouble
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.printable import printable
+from ccproxy_supervisor.core.troubles import standing
 from ccproxy_supervisor.door import Door, each
 from ccproxy_supervisor.edge import exits, last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
@@ -48,6 +51,7 @@ from ccproxy_supervisor.edge.listener import holder, queued
 from ccproxy_supervisor.edge.logs import LogSink
 from ccproxy_supervisor.edge.metrics import Metrics
 from ccproxy_supervisor.edge.models import ModelWatch
+from ccproxy_supervisor.edge.notify import Office
 from ccproxy_supervisor.edge.ollama import OllamaWatch
 from ccproxy_supervisor.edge.ownership import HomeTaken, Ownership, owning
 from ccproxy_supervisor.edge.page import page
@@ -66,6 +70,7 @@ from ccproxy_supervisor.ports import Ports
 from ccproxy_supervisor.seat import Slot
 from ccproxy_supervisor.supervisor import Supervisor
 from ccproxy_supervisor.takeover import Takeover
+from ccproxy_supervisor.telling import Telling
 
 STOPPED, TAKEN, UNUSABLE = 0, 75, 78
 
@@ -143,17 +148,19 @@ class Daemon:
         self.gauges.adopt(*_labels(plan))
         room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
         self.metrics = Metrics([self.gauges, ProcessGauges(), room, self.upgrades])
+        self.office = Office(plan.contacts, socket.gethostname(), self._serves, self.tell)
+        self.telling = Telling(self._troubles, self.office.tell, self.logs.mask)
         self.keeper = Keeper(self.tell, self._kept)
         self.door.listeners += [self.writer, self.metrics, self.incidents, self.board, self.handover]
-        self.door.listeners.append(Herald(self.board.health, self.children))
+        self.door.listeners += [Herald(self.board.health, self.children), self.telling]
 
     async def run(self) -> None:
         self.logs.start()
         saved = self.state.read()
         if stack := self.watchdog.start():
-            self.incidents.record(stuck(time.time(), stack.splitlines()))
+            self._remember(stuck(time.time(), stack.splitlines()))
         elif not saved.closed:
-            self.incidents.record(killed(time.time(), saved.day.seen, known(psutil.boot_time, 0.0)))
+            self._remember(killed(time.time(), saved.day.seen, known(psutil.boot_time, 0.0)))
         self.board.resume(saved.day)
         self.takeover.find(saved.workers)
         self.launcher.forget_others(worker.pid for worker in saved.workers)
@@ -185,7 +192,17 @@ class Daemon:
         yield "pulse", partial(watchdog.pulse, watchdog.TICK, self._beat, self.metrics.observe_lag)
         yield "admin", partial(serve_tcp, pages, settings.host, settings.port, self.tell, holder)
         yield "control", partial(serve_unix, control, str(self.home.path(settings.socket)), self.tell)
-        for part in (self.orders, self.keeper, self.handover, self.takeover, self.preloaders, self.ollama, self.models):
+        for part in (
+            self.office,
+            self.telling,
+            self.orders,
+            self.keeper,
+            self.handover,
+            self.takeover,
+            self.preloaders,
+            self.ollama,
+            self.models,
+        ):
             yield type(part).__name__.lower(), part.run
 
     def _kept(self) -> Iterator[tuple[str, Restore]]:
@@ -280,6 +297,7 @@ class Daemon:
                 partial(self.ollama.adopt, settings.ollama, models),
                 partial(self.models.adopt, settings.models, models),
                 partial(self.preloaders.adopt, plan),
+                partial(self.office.adopt, plan.contacts),
                 lambda: self.gauges.adopt(*_labels(plan)),
             ]
         )
@@ -309,6 +327,20 @@ class Daemon:
             return Scene(self.plan, [], ever_served=bool(self.why), why=self.why)
         supervisor = self.supervisor
         return Scene(self.plan, self.pool.views(), self.generation, supervisor.ever_served, supervisor.stopping)
+
+    def _remember(self, record: dict[str, Any]) -> None:
+        """An earlier supervisor did not end as it should."""
+        self.incidents.record(record)
+        self.telling.remember(record["told"])
+
+    def _troubles(self) -> list[Trouble]:
+        if self.pool is None:
+            return []
+        needs = bool(wanted(self.plan.litellm.models, self.plan.settings.ollama.url))
+        return standing(self.pool.views(), self.ollama.status, self.models.health.views, needs_ollama=needs)
+
+    def _serves(self) -> bool:
+        return self.board.status() in (Status.HEALTHY, Status.DEGRADED)
 
     def _sources(self) -> Sources:
         return Sources(

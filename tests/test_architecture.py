@@ -29,7 +29,8 @@ VALUES |= {"urllib.parse"}
 DAEMON = {"anyio", "h11", "psutil", "pydantic", "yaml"}
 ANYTHING = sys.stdlib_module_names
 HEART = ("bell", "ports", "worker", "trial", "seat", "succession", "relief", "pool", "supervisor")
-ROOMS = ("lasting", "door", "board", "herald", "asking", "orders", "handover", "takeover", "app")  # app and its helpers
+#: The app and its helpers.
+ROOMS = ("lasting", "door", "board", "herald", "telling", "asking", "orders", "handover", "takeover", "app")
 #: Of each part of the house: what else of the house it may know, and which libraries.
 FLOORS = {
     "core": (set(), WORDS | VALUES | {"pydantic", "pydantic_core", "yaml"}),
@@ -75,6 +76,8 @@ def violations(where, source):
     """What the module *where*, as `edge.logs.sink`, imports or calls and must not."""
     part, *inner = where.split(".")
     friends, libraries = FLOORS[part]
+    if where.startswith("edge.notify."):
+        libraries = libraries | {"httpx"}  # loaded by the first notice
     tree = ast.parse(source)
     for name in imported(tree, part):
         first, *rest = name.split(".")

@@ -32,6 +32,7 @@ COMMANDS = {
     "traefik": "gateway",
     "token": "gateway",
     "files": "files",
+    "notify": "notify",
     "schema": "settings",
     "version": "settings",
 }

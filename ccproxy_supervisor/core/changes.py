@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from ccproxy_supervisor.core.settings import Settings
 
 ROLL = frozenset({"proxy.python", "proxy.config", "proxy.auth", "proxy.env", "proxy.env_file"})
+UNNAMED = frozenset({"proxy.env", "notify.targets", "heartbeat.url"})  # may hold secrets
 FIXED = frozenset({"proxy.host", "proxy.port", "admin.host", "admin.port", "admin.socket"})
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One setting that differs, *old* and *new* as people write them (None for `proxy.env`, which may hold secrets).
+    """One setting that differs, *old* and *new* as people write them (None for `UNNAMED`).
 
     *kind*: `adopt` in place, `roll` to new workers, `fixed` until the daemon itself is restarted.
     """
@@ -25,7 +26,7 @@ class Change:
     kind: Literal["adopt", "roll", "fixed"]
 
     def __str__(self) -> str:
-        return f"{self.path} changed" if self.path == "proxy.env" else f"{self.path}: {self.old} -> {self.new}"
+        return f"{self.path} changed" if self.path in UNNAMED else f"{self.path}: {self.old} -> {self.new}"
 
 
 def changes(old: Settings, new: Settings) -> tuple[Change, ...]:
@@ -46,4 +47,4 @@ def leaves(settings: Settings) -> dict[str, Any]:
 
 def _change(path: str, old: Any, new: Any) -> Change:
     kind: Literal["adopt", "roll", "fixed"] = "fixed" if path in FIXED else "roll" if path in ROLL else "adopt"
-    return Change(path, None, None, kind) if path == "proxy.env" else Change(path, old, new, kind)
+    return Change(path, None, None, kind) if path in UNNAMED else Change(path, old, new, kind)

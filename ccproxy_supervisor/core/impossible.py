@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ccproxy_supervisor.core.contacts import NEEDS, SECRET_URL
 from ccproxy_supervisor.core.model import LOGS
 from ccproxy_supervisor.core.units import show_duration, show_size
-from ccproxy_supervisor.core.values import is_address, is_loopback
+from ccproxy_supervisor.core.values import REFERENCE, is_address, is_loopback
 
 if TYPE_CHECKING:
     from ccproxy_supervisor.core.settings import Settings
@@ -29,6 +30,15 @@ def impossible(settings: Settings) -> Iterator[Contradiction]:
             f"{show_size(logs.max_total)} is less than {len(LOGS)} files of logs.max_size ({show_size(logs.max_size)})"
         )
         yield "logs.max_total", ("logs.max_size",), message
+    for number, target in enumerate(settings.notify.targets, start=1):
+        needed = NEEDS[target.kind]
+        for name in (
+            name for name in ("url", "token", "user", "command") if name in needed and not getattr(target, name)
+        ):
+            yield "notify.targets", (), f"target {number} ({target.kind}) needs {name}"
+        if target.kind in SECRET_URL and target.url and not target.url.startswith(REFERENCE):
+            message = f"target {number} ({target.kind}): its url is a secret; write {REFERENCE}NAME"
+            yield "notify.targets", (), f"{message}, and NAME=… in the file of notify.env_file"
 
 
 def _addresses(settings: Settings) -> Iterator[Contradiction]:

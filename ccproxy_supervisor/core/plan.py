@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from ccproxy_supervisor.core.contacts import Contacts
 from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.core.litellm import MASTER_KEY, LiteLLMConfig
 from ccproxy_supervisor.core.secrets import SHORTEST
@@ -83,6 +84,7 @@ class Plan:
     birth: Birth
     secrets: tuple[bytes, ...] = field(default=(), repr=False)
     warnings: tuple[Fault, ...] = ()
+    contacts: Contacts = field(default_factory=Contacts)
 
 
 def worker_env(

@@ -25,6 +25,8 @@ Switch = Annotated[
     BeforeValidator(values.switch),
     Field(json_schema_extra={"enum": ["auto", "on", "off", True, False]}),
 ]
+Target = Annotated[str, AfterValidator(values.target)]
+Reference = Annotated[str, AfterValidator(values.reference)]
 Variables = dict[Annotated[str, AfterValidator(values.own_variable)], Annotated[str, AfterValidator(values.no_nul)]]
 
 
@@ -179,6 +181,39 @@ class UpgradeSettings(_Strict):
     """How long a release, and all that comes with it, must have been out before `upgrade --latest` takes it."""
 
 
+class NotifyTarget(_Strict):
+    """One way to tell somebody."""
+
+    kind: Literal["webhook", "slack", "ntfy", "pushover", "macos", "command"]
+    url: Target | None = None
+    """Of webhook, slack and ntfy; `os.environ/NAME` where it is a secret, as Slack's is."""
+    token: Reference | None = None
+    """Of webhook, ntfy and pushover: `os.environ/NAME`."""
+    user: Reference | None = None
+    """Of pushover: `os.environ/NAME`."""
+    command: tuple[Text, ...] = ()
+    """Program and arguments; it finds CCPROXY_EVENT, CCPROXY_TITLE and CCPROXY_TEXT in its environment."""
+    urgent: bool = False
+    """Also in quiet hours, when nobody is served."""
+
+
+class NotifySettings(_Strict):
+    """Who is told when an incident begins, and when it is over."""
+
+    targets: tuple[NotifyTarget, ...] = ()
+    env_file: Text | None = None
+    """File of KEY=VALUE lines with the secrets of targets and heartbeat; must be 0600 and ours."""
+    quiet: Annotated[str, AfterValidator(values.quiet)] | None = None
+    """Hours of the local time, such as 22:00-07:00, whose notices come as one when they end."""
+
+
+class HeartbeatSettings(_Strict):
+    """A URL that is asked for as long as requests are served: its silence alarms when this machine is dead."""
+
+    url: Target | None = None
+    interval: Timeout = 60.0
+
+
 class Settings(_Strict):
     """All of `supervisor.yaml`."""
 
@@ -192,6 +227,8 @@ class Settings(_Strict):
     fleet: tuple[FleetMember, ...] = ()
     """The machines behind one Traefik; empty: only this one."""
     upgrade: UpgradeSettings = UpgradeSettings()
+    notify: NotifySettings = NotifySettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
 
 
 def parse(text: str, source: str = "supervisor.yaml") -> Settings:

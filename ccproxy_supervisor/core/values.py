@@ -12,6 +12,7 @@ _OURS = {
     "WORKER_CONFIG": "set proxy.config",
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "set proxy.auth",
 }
+REFERENCE = "os.environ/"  # as LiteLLM's config names a secret
 VERSION = r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?"  # as a package index spells it
 
 
@@ -60,6 +61,37 @@ def url(value: str) -> str:
     if parts.username is not None or parts.query or parts.fragment or re.search(r"\s", value):
         raise ValueError("must be a URL without user name, query or blanks")
     return value
+
+
+def reference(value: str) -> str:
+    """A secret by the name it has in a file that is ours alone."""
+    if not re.fullmatch(rf"{re.escape(REFERENCE)}[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError(f"is a secret: write {REFERENCE}NAME, and NAME=… in the file of notify.env_file")
+    return value
+
+
+def target(value: str) -> str:
+    """A URL, or the name of one as `reference`."""
+    if value.startswith(REFERENCE):
+        return reference(value)
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isascii() or re.search(r"\s", value):
+        raise ValueError(f"must be a URL such as https://ntfy.sh/my-topic, or {REFERENCE}NAME")
+    return value
+
+
+def quiet(value: str) -> str:
+    quiet_hours(value)
+    return value
+
+
+def quiet_hours(value: str) -> tuple[int, int]:
+    """Read `22:00-07:00` as two minutes of the day."""
+    found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", value, re.ASCII)
+    begin, end = (int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])) if found else (0, 0)
+    if begin == end:
+        raise ValueError("must be two times of the day such as 22:00-07:00")
+    return begin, end
 
 
 def variable(name: str) -> str:

@@ -185,9 +185,12 @@ def test_every_fault_is_told_at_once_with_path_line_and_nearest_key():
         ("port: 9000", "1: port: unknown key; did you mean proxy.port or admin.port?"),
         (
             "zzz: 1",
-            "1: zzz: unknown key; known are proxy, restart, health, models, ollama, logs, admin, fleet, upgrade",
+            "1: zzz: unknown key; known are proxy, restart, health, models, ollama, logs, admin, fleet, upgrade, notify, heartbeat",
         ),
-        ("1: 2", "1: 1: unknown key; known are proxy, restart, health, models, ollama, logs, admin, fleet, upgrade"),
+        (
+            "1: 2",
+            "1: 1: unknown key; known are proxy, restart, health, models, ollama, logs, admin, fleet, upgrade, notify, heartbeat",
+        ),
         ("- proxy", "1: must be a mapping of settings, such as `proxy:`"),
         ("proxy", "1: must be a mapping of settings, such as `proxy:`"),
     ],
@@ -351,6 +354,7 @@ ADOPT = """
     logs.directory logs.max_size logs.rotate logs.keep logs.max_total logs.compress logs.level
     admin.allowed_hosts fleet upgrade.canary_model upgrade.denied upgrade.keep
     upgrade.wait
+    notify.targets notify.env_file notify.quiet heartbeat.url heartbeat.interval
 """
 ROLL = "proxy.python proxy.config proxy.auth proxy.env proxy.env_file"
 FIXED = "proxy.host proxy.port admin.host admin.port admin.socket"
@@ -366,6 +370,8 @@ logs: {directory: l, max_size: 1MiB, rotate: daily, keep: 1, max_total: 4MiB, co
 admin: {host: 127.0.0.3, port: 2, socket: s, allowed_hosts: [a]}
 fleet: [{host: a}]
 upgrade: {canary_model: m, denied: ["1"], keep: 3, wait: 1d}
+notify: {targets: [{kind: macos}], env_file: s, quiet: 22:00-07:00}
+heartbeat: {url: "http://127.0.0.1:1", interval: 1s}
 """
 
 

@@ -67,7 +67,8 @@ class Home:
         """Find what others may look into, each with the remedy."""
         faults = []
         folders = (self.folder, self.run, self.path(settings.logs.directory))
-        files = (self.path("master.key"), self.path(settings.proxy.env_file or "master.key"))
+        named = (settings.proxy.env_file, settings.notify.env_file)
+        files = (self.path("master.key"), *(self.path(name) for name in named if name))
         for path in dict.fromkeys((*folders, *files)):
             with contextlib.suppress(OSError):
                 faults += self._exposed(path, path.stat(), 0o700 if path in folders else 0o600)

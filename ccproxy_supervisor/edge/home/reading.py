@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ccproxy_supervisor.core.checks import strangers
+from ccproxy_supervisor.core.contacts import Contacts, contacts
 from ccproxy_supervisor.core.costmap import with_modes
 from ccproxy_supervisor.core.envfile import parse_env
 from ccproxy_supervisor.core.faults import ConfigError, Fault
@@ -60,9 +61,12 @@ class _Reading:
         secret, key, python = None, None, ""
         litellm, kept = LiteLLMConfig(()), dict[str, str]()
         with self._gathered():
-            secret = self._env_file(proxy)
+            secret = self._env_file(proxy.env_file, "proxy.env_file")
         with self._gathered():
             key = own_key(secret or {}, proxy) or (None if proxy.auth == "open" else self.home.master_key())
+        told = Contacts()
+        with self._gathered():
+            told = contacts(self.settings, self._env_file(self.settings.notify.env_file, "notify.env_file"))
         env = worker_env(environ, str(self.config), (secret or {}) | proxy.env, key)
         with self._gathered():
             python = interpreter or self._python(proxy)
@@ -81,9 +85,9 @@ class _Reading:
         own = dict(litellm.variables)
         sources = Sources(tuple((str(path), text) for path, text in self.texts.items()), tuple(kept.items()))
         born = birth(python, str(self.config), sources, own | env, proxy.auth, litellm_version(python))
-        hidden = secrets(key, secret or {}, own | proxy.env)
+        hidden = (*secrets(key, secret or {}, own | proxy.env), *(each.encode() for each in told.secrets))
         odd = (*too_short(secret or {}, str(proxy.env_file)), *strangers(litellm.models, self.settings.models, name))
-        return Plan(self.settings, litellm, born, hidden, (*litellm.warnings, *odd))
+        return Plan(self.settings, litellm, born, hidden, (*litellm.warnings, *odd), told)
 
     @contextlib.contextmanager
     def _gathered(self) -> Iterator[None]:
@@ -124,17 +128,17 @@ class _Reading:
         home, settings = self.home, self.settings
         yield from (home.settings_file, home.run, home.path("master.key"), *self.texts)
         yield from map(home.path, (settings.logs.directory, os.path.dirname(settings.admin.socket)))
-        yield from filter(None, [settings.proxy.env_file and home.path(settings.proxy.env_file)])
+        yield from (home.path(file) for file in (settings.proxy.env_file, settings.notify.env_file) if file)
         searched = settings.proxy.env.get("PYTHONPATH", "").split(":")
         folders = (self.config.parent, home.folder, *map(home.path, filter(None, searched)))
         named = (text for path, text in self.texts.items() if path.suffix != ".py")
         yield from custody.modules(map(str, folders), named)
 
-    def _env_file(self, proxy: ProxySettings) -> dict[str, str]:
-        if proxy.env_file is None:
+    def _env_file(self, name: str | None, setting: str) -> dict[str, str]:
+        if name is None:
             return {}
-        path = self.home.path(proxy.env_file)
-        return parse_env(self.home.read(path, private=True, remedy="remove proxy.env_file"), self.home.shown(path))
+        path = self.home.path(name)
+        return parse_env(self.home.read(path, private=True, remedy=f"remove {setting}"), self.home.shown(path))
 
     def _python(self, proxy: ProxySettings) -> str:
         """Resolve the interpreter's folder but not the file: a virtual environment is known by where its link is."""
