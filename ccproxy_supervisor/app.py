@@ -21,6 +21,7 @@ import anyio
 import psutil
 
 from ccproxy_supervisor import __version__
+from ccproxy_supervisor.adopting import Adopting
 from ccproxy_supervisor.asking import REPORT, Asking
 from ccproxy_supervisor.board import Board, Samples, Scene
 from ccproxy_supervisor.core.answer import Answer, Failure
@@ -111,7 +112,7 @@ class Daemon:
         self.waiting = anyio.CancelScope()
         self.loop, self.context = asyncio.get_running_loop(), copy_context()  # a thread's would not know the loop
         self.samples = Samples(process.usage, time.time)
-        self.logs = LogSink(home.path(settings.logs.directory), settings.logs, self.tell_from_thread)
+        self.logs = LogSink(home.path(settings.logs.directory), settings.logs, self.tell_from_thread, spools=home.run)
         self.logs.hide(plan.secrets)
         self.terminal = Terminal(sys.stderr.fileno()) if verbose else None
         self.writer = Writer(
@@ -125,7 +126,10 @@ class Daemon:
         )  # fmt: skip
         self.launcher = Launcher(home.run)
         self.births = Births(home.run / "births", self.tell)
-        self.takeover = Takeover(lambda: self.plan.settings, self.launcher.started, self.tell)
+        self.adopting = Adopting(home.run, self.logs.adopt_capture, self.tell)
+        self.takeover = Takeover(
+            lambda: self.plan.settings, self.adopting, self.launcher.started, self.logs.collect, self.tell
+        )
         self.state = StateFile(home.run / "state.json", self.tell_from_thread)
         self.handover = Handover(
             self.state,
@@ -142,7 +146,8 @@ class Daemon:
         self.models = ModelWatch(
             ask, self.ollama.harmless, self.samples.busy, self.tell, time.time, settings.models, models
         )
-        self.preloaders = Preloaders(plan, home.folder, self.launcher, self.logs.capture, exits.ended, self.tell)
+        capture = lambda _: self.logs.capture()  # noqa: E731 - of no worker
+        self.preloaders = Preloaders(plan, home.folder, self.launcher, capture, exits.ended, self.tell)
         self.orders = Orders(self, self.asking, self.logs.rotate, self.tell)
         self.gauges = Gauges(self._sources(), __version__)
         self.gauges.adopt(*_labels(plan))
@@ -157,13 +162,15 @@ class Daemon:
     async def run(self) -> None:
         self.logs.start()
         saved = self.state.read()
+        await self.takeover.find(saved.workers)
         if stack := self.watchdog.start():
             self._remember(stuck(time.time(), stack.splitlines()))
         elif not saved.closed:
-            self._remember(killed(time.time(), saved.day.seen, known(psutil.boot_time, 0.0)))
+            booted, kept = known(psutil.boot_time, 0.0), len(self.adopting.pids)
+            self._remember(killed(time.time(), saved.day.seen, booted, kept))
         self.board.resume(saved.day)
-        self.takeover.find(saved.workers)
-        self.launcher.forget_others(worker.pid for worker in saved.workers)
+        self.launcher.forget_others((*self.adopting.pids, *(worker.pid for worker in saved.workers)))
+        to_the_end = False
         try:
             async with anyio.create_task_group() as tasks:
                 for name, part in self._parts():
@@ -172,6 +179,7 @@ class Daemon:
                     public = await self.takeover.public_socket()
                     await self._supervise(public, saved)
                 tasks.cancel_scope.cancel()
+            to_the_end = self.supervisor is None or self.supervisor.stopping
         except Exception as error:
             words = self.logs.mask("".join(traceback.format_exception(error)).encode(errors="replace"))
             self.incidents.record(crashed(time.time(), words.decode(errors="replace").splitlines()))
@@ -180,7 +188,8 @@ class Daemon:
             with ExitStack() as closing:  # each, whatever becomes of the others; the last one first
                 if self.terminal:
                     closing.callback(self.terminal.close)
-                for each in (self.logs, self.incidents, self.handover, self.watchdog):
+                closing.callback(self.logs.close if to_the_end else self.logs.leave)
+                for each in (self.incidents, self.handover, self.watchdog):
                     closing.callback(each.close)
 
     def _parts(self) -> Iterator[tuple[str, Callable[[], Awaitable[object]]]]:
@@ -236,11 +245,15 @@ class Daemon:
             questions=self.asking.questions(self.ollama.harmless),
             ask=self.asking.short,
         )
+        survivors = list(self.adopting.survivors(self.plan, public, self.launcher.path, spawn))
         slots = [Slot(number, old.record, old.restarts, old.last_ending) for number, old in saved.slots.items()]
         answer = partial(self._answer, public)
         with public:
-            self._forget_births()
-            self.supervisor = Supervisor(self.plan, self.read, self.adopt, ports, answer, slots)
+            if all(survivor.plan == self.plan for survivor in survivors):
+                self._forget_births()
+            self.supervisor = Supervisor(
+                self.plan, self.read, self.adopt, ports, answer, slots, survivors, self.adopting.newest
+            )
             await self.supervisor.run()
 
     @asynccontextmanager
@@ -276,6 +289,7 @@ class Daemon:
         return self.pool.generation if self.pool else 0
 
     def give_up(self) -> None:
+        self.adopting.let_go()
         self.waiting.cancel()
 
     def read(self, python: str | None = None) -> Plan:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from anyio import CancelScope, create_task_group, current_time
 from anyio.abc import TaskGroup
 
 from ccproxy_supervisor.bell import Bell
-from ccproxy_supervisor.core.model import Cause, Failover, State
+from ccproxy_supervisor.core.model import Cause, Failover, State, Survivor
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.status import WorkerView
 from ccproxy_supervisor.ports import Ports
 from ccproxy_supervisor.relief import Relief
-from ccproxy_supervisor.seat import Seat, Slot
+from ccproxy_supervisor.seat import Seat, Slot, view
 from ccproxy_supervisor.succession import Succession
 from ccproxy_supervisor.worker import Worker
 
@@ -22,12 +21,12 @@ from ccproxy_supervisor.worker import Worker
 class Pool:
     """Owns every seat; the only one that says who serves."""
 
-    def __init__(self, tasks: TaskGroup, ports: Ports, slots: Iterable[Slot] = ()) -> None:
+    def __init__(self, tasks: TaskGroup, ports: Ports, slots: Iterable[Slot] = (), newest: int = 0) -> None:
         self.bell = Bell()
         self.seats: list[Seat] = []
         self.workers: list[Worker] = []  # all that live: newcomers and draining ones too
         self.generation = 0
-        self.newest = 0  # number of the worker that was hired last
+        self.newest = newest  # number of the worker that was hired last
         self._plan: Plan | None = None  # the last one that every seat came to
         self._slots = {slot.number: slot for slot in slots}
         self._tasks, self._ports = tasks, ports
@@ -50,8 +49,11 @@ class Pool:
         """Whether every seat already runs what *plan* asks for."""
         return all(seat.plan == plan for seat in self.seats)
 
-    async def fill(self, plan: Plan) -> None:
-        self.generation += 1
+    async def fill(self, plan: Plan, survivors: Sequence[Survivor] = ()) -> None:
+        """Let *survivors* go on where they were, and start whoever is missing."""
+        self.generation = max((survivor.generation for survivor in survivors), default=0) or self.generation + 1
+        for survivor in sorted(survivors, key=lambda s: (s.state is State.SERVING, s.number), reverse=True):
+            self._welcome(survivor, plan)
         await self.resize(plan)
 
     async def resize(self, plan: Plan) -> None:
@@ -63,7 +65,8 @@ class Pool:
         for seat in [s for s in self.seats if not s.slot][proxy.standby :]:
             self._dismiss(seat)
         for seat in self.seats:
-            seat.adopt(plan)
+            if seat.plan.birth == plan.birth:
+                seat.adopt(plan)
         taken = {seat.slot.number for seat in self.seats if seat.slot}
         fresh = [self._admit(plan, self.slot(number)) for number in range(proxy.workers) if number not in taken]
         self.seats += fresh
@@ -181,8 +184,26 @@ class Pool:
     def _newcomer(self, plan: Plan, generation: int) -> Seat:
         return self._admit(plan, generation=generation)
 
-    def _admit(self, plan: Plan, slot: Slot | None = None, generation: int | None = None) -> Seat:
-        seat = Seat(plan, self.generation if generation is None else generation, slot, self._hire)
+    def _welcome(self, survivor: Survivor, plan: Plan) -> None:
+        """Give *survivor* the slot it had, unless a newer worker was to take it, or one that is free when it serves none."""
+        worker = Worker(survivor.number, survivor.generation, survivor.plan, self._ports, self.bell, survivor)
+        self._employ(worker)
+        taken = {seat.slot.number for seat in self.seats if seat.slot}
+        serves = survivor.state is State.SERVING
+        free = [number for number in range(plan.settings.proxy.workers) if number not in taken]
+        number = next(iter(free), None) if survivor.slot is None else survivor.slot
+        slot = None if number is None or number in taken else self.slot(number)
+        seat = self._admit(survivor.plan, slot, survivor.generation, worker)
+        worker.slot, seat.successor = slot.number if slot else None, plan
+        if serves and slot is None:
+            seat.retire(Cause.RELOAD, self.bell)
+        else:
+            self.seats.append(seat)
+
+    def _admit(
+        self, plan: Plan, slot: Slot | None = None, generation: int | None = None, worker: Worker | None = None
+    ) -> Seat:
+        seat = Seat(plan, self.generation if generation is None else generation, slot, self._hire, worker)
         self._admitted.add(seat)
         self._tasks.start_soon(self._tend, seat)
         return seat
@@ -201,16 +222,20 @@ class Pool:
         self.newest += 1
         worker = Worker(self.newest, seat.generation, seat.plan, self._ports, self.bell)
         worker.slot = seat.slot.number if seat.slot else None
+        self._employ(worker)
+        return worker
+
+    def _employ(self, worker: Worker) -> None:
+        self.newest = max(self.newest, worker.number)
         self.workers.append(worker)
         self._tasks.start_soon(self._live, worker, name=f"worker-{worker.number}")
-        return worker
 
     async def _live(self, worker: Worker) -> None:
         try:
             await worker.live()
         finally:
             self.workers.remove(worker)
-            if worker.slot is not None:
+            if worker.slot is not None and worker.ending:
                 self.slot(worker.slot).last_ending = worker.ending
             self.bell.ring()
 
@@ -227,22 +252,4 @@ class Pool:
         """Every place with its worker, slots first, then those without a place: newcomers and draining ones."""
         seated = sorted(self.seats, key=lambda s: s.slot.number if s.slot else len(self.seats))
         placed = {seat.worker for seat in seated}
-        return [_seat_view(seat) for seat in seated] + [_view(w, None) for w in self.workers if w not in placed]
-
-
-def _seat_view(seat: Seat) -> WorkerView:
-    slot = seat.slot
-    view = replace(_view(seat.worker, slot.number if slot else None), failed=seat.failed)
-    if slot:
-        view = replace(view, restarts=slot.restarts, last_ending=slot.last_ending)
-    if seat.resumes_at is not None:
-        left = max(0.0, seat.resumes_at - current_time())
-        view = replace(view, state=State.BACKOFF, backoff=left, pid=None, uptime=0.0)
-    return view
-
-
-def _view(worker: Worker, slot: int | None) -> WorkerView:
-    state = State.DRAINING if worker.lost and worker.state is not State.GONE else worker.state or State.STARTING
-    python = worker.plan.birth.python
-    view = WorkerView(slot, state, worker.number, worker.pid, worker.generation, worker.uptime, python=python)
-    return replace(view, dropped=tuple(worker.dropped.items()))
+        return [seat.view() for seat in seated] + [view(w, None) for w in self.workers if w not in placed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from anyio import current_time, move_on_after
 
@@ -11,6 +11,7 @@ from ccproxy_supervisor.bell import Bell
 from ccproxy_supervisor.core.model import Cause, Ending, Journal, State, Transition
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.policy import Record, backoff
+from ccproxy_supervisor.core.status import WorkerView
 from ccproxy_supervisor.worker import Worker
 
 
@@ -28,13 +29,18 @@ class Slot:
 class Seat:
     """Holds a worker, and a slot while that worker serves or is meant to; without one it keeps a standby."""
 
-    def __init__(self, plan: Plan, generation: int, slot: Slot | None, hire: Callable[[Seat], Worker]) -> None:
+    def __init__(
+        self, plan: Plan, generation: int, slot: Slot | None, hire: Callable[[Seat], Worker],
+        worker: Worker | None = None,
+    ) -> None:  # fmt: skip
+        """*worker* has outlived its supervisor; the next one here is of the plan that is in force then."""
         self.plan, self.generation, self.slot, self._hire = plan, generation, slot, hire
         self.record = slot.record if slot else Record()
         self.resumes_at: float | None = None  # while in backoff, heart's clock
         self.failed = False  # lost a worker unasked, at least once
         self.retired: Cause | None = None
-        self.worker = hire(self)
+        self.successor: Plan | None = None
+        self.worker = worker or hire(self)
 
     @property
     def serving(self) -> bool:
@@ -51,7 +57,8 @@ class Seat:
 
     def adopt(self, plan: Plan) -> None:
         """Take over what a running worker need not be replaced for."""
-        self.plan = self.worker.plan = plan
+        self.plan = plan
+        self.worker.adopt(plan)
 
     def activate(self) -> None:
         """Let the worker serve in the slot."""
@@ -86,4 +93,23 @@ class Seat:
             self.resumes_at = None
             if self.retired is not None:
                 return
+            self.plan, self.successor = self.successor or self.plan, None
             self.worker = self._hire(self)
+
+    def view(self) -> WorkerView:
+        slot = self.slot
+        seen = replace(view(self.worker, slot.number if slot else None), failed=self.failed)
+        if slot:
+            seen = replace(seen, restarts=slot.restarts, last_ending=slot.last_ending)
+        if self.resumes_at is not None:
+            left = max(0.0, self.resumes_at - current_time())
+            seen = replace(seen, state=State.BACKOFF, backoff=left, pid=None, uptime=0.0)
+        return seen
+
+
+def view(worker: Worker, slot: int | None) -> WorkerView:
+    state = State.DRAINING if worker.lost and worker.state is not State.GONE else worker.state or State.STARTING
+    return WorkerView(
+        slot, state, worker.number, worker.pid, worker.generation, worker.uptime,
+        python=worker.plan.birth.python, adopted=worker.survivor is not None, dropped=tuple(worker.dropped.items()),
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from anyio import CancelScope, create_task_group, current_time, move_on_after, s
 
 from ccproxy_supervisor.core.changes import changes
 from ccproxy_supervisor.core.faults import ConfigError, told
-from ccproxy_supervisor.core.model import SUPERSEDED, Cause, Note, Reloaded
+from ccproxy_supervisor.core.model import SUPERSEDED, Cause, Note, Reloaded, Survivor
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.pool import Pool
 from ccproxy_supervisor.ports import Ports, sturdy
@@ -51,30 +51,33 @@ class Roll:
 
 class Supervisor:
     """*read* gives the plan on disk or raises `ConfigError`; *adopt* tells the edges of a new one;
-    *answer* holds the public socket while nobody serves."""
+    *answer* holds the public socket while nobody serves. *survivors* are taken on; others are numbered from *newest* on."""
 
     def __init__(
         self, plan: Plan, read: Callable[[], Plan], adopt: Callable[[Plan], None], ports: Ports,
         answer: Callable[[], AbstractAsyncContextManager[None]], slots: Iterable[Slot] = (),
+        survivors: Sequence[Survivor] = (), newest: int = 0,
     ) -> None:  # fmt: skip
         self.plan, self.started = plan, current_time()
-        self.stopping = False
+        self.stopping = self.leaving = False
         self.ever_served = False
         self.last_reload: Reloaded | None = None
         self._read, self._adopt, self._answer = read, adopt, answer
         self._ports, self._slots = sturdy(ports), slots
+        self._survivors, self._newest = survivors, newest
         self._numbers = itertools.count(1)
         self._orders = [Order(0, "start", Cause.RELOAD, plan)]
         self._roll: Roll | None = None
 
     async def run(self) -> None:
-        """Fill the pool and keep it until told to stop; return when the last worker is reaped."""
+        """Fill the pool and keep it until told to stop; return when the last worker is reaped, or left to the next."""
         async with create_task_group() as tasks:
-            self.pool = Pool(tasks, self._ports, self._slots)
+            self.pool = Pool(tasks, self._ports, self._slots, self._newest)
             tasks.start_soon(self.pool.tend)
             tasks.start_soon(self._hold)
             await self._obey()
-            await self.pool.empty()
+            if self.stopping:
+                await self.pool.empty()
             tasks.cancel_scope.cancel()
 
     def stop(self, by: str) -> None:
@@ -84,6 +87,13 @@ class Supervisor:
         self._ports.journal(Note("stop.hurried" if self.stopping else "stop.ordered", "info", {"by": by}))
         self.stopping = True
         self._interrupt()
+
+    async def leave(self) -> bool:
+        """End `run` when no order is open, all workers left to the next supervisor; False if a stop came first."""
+        await self.pool.bell.until(lambda: not self._orders or self._over)
+        self.leaving = not self.stopping
+        self._interrupt()
+        return self.leaving
 
     async def reload(self, by: str, cause: Cause = Cause.RELOAD) -> Reloaded:
         """Bring the pool to what the files say now. *cause* RESTART or UPGRADE replaces every worker, changed or not."""
@@ -105,6 +115,10 @@ class Supervisor:
             return "stopping" if self.stopping else await self.pool.audition(plan, judge)
         except Exception as error:  # of the judge: a worker that cannot be judged is not proven
             return told(error)
+
+    @property
+    def _over(self) -> bool:
+        return self.stopping or self.leaving
 
     @property
     def _kept(self) -> str:
@@ -135,7 +149,7 @@ class Supervisor:
 
     async def _obey(self) -> None:
         """One roll at a time, to what was read last, for everybody who waits; a restart that it overtakes goes with it."""
-        while not self.stopping:
+        while not self._over:
             self._roll = roll = self._next()
             with roll.scope:
                 await self._undertake(roll)
@@ -145,7 +159,7 @@ class Supervisor:
                     self._close(order, *roll.outcome)
             elif not self.stopping:
                 self._ports.journal(Note("roll.interrupted", "info", {"detail": f"{SUPERSEDED}; {self._kept}"}))
-            await self.pool.bell.until(lambda: bool(self._orders) or self.stopping)
+            await self.pool.bell.until(lambda: bool(self._orders) or self._over)
         for order in list(self._orders):
             self._close(order, "failed", f"stopping; {self._kept}")
 
@@ -163,7 +177,7 @@ class Supervisor:
     def _close(self, order: Order, result: str, detail: str) -> None:
         self._orders.remove(order)
         order.report = Reloaded(result, detail, order.by, order.changes, order.number)
-        if order.number:
+        if order.number or result == "failed":
             self._tell(order.report, order.cause)
         self.pool.bell.ring()
 
@@ -176,7 +190,9 @@ class Supervisor:
         try:
             if self.pool.generation == 0:
                 roll.outcome = "applied", "started"
-                await self.pool.fill(roll.plan)
+                await self.pool.fill(roll.plan, self._survivors)
+                if any(seat.plan.birth != roll.plan.birth for seat in self.pool.seats):
+                    await self._change(roll)
             elif not roll.upto and roll.plan == self.plan and self.pool.matches(roll.plan):
                 roll.outcome = "unchanged", f"nothing changed; {self._kept}"
             else:

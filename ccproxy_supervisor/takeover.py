@@ -1,12 +1,16 @@
-"""At the start: get the public socket, and see off the workers that a killed supervisor left behind."""
+"""At the start: take on the workers that a killed supervisor left behind, see off those that cannot be, and get the
+public socket."""
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from anyio import create_task_group, current_time, sleep
 
+from ccproxy_supervisor.adopting import Adopting
 from ccproxy_supervisor.core.model import Journal, Note
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.edge.activation import ActivationError, public_sockets
@@ -19,12 +23,17 @@ RETRY = 0.25  # seconds between two tries for a port that somebody else holds
 
 
 class Takeover:
-    """*settings* is asked at each try: a reload may have named another port. *ours* knows our workers' command lines, *why*
-    says what is waited for."""
+    """*settings* is asked at each try: a reload may have named another port. *ours* knows our workers' command lines,
+    *collect* writes what workers had to say that are gone, but for the numbers that it is given. *why* says what is waited
+    for."""
 
-    def __init__(self, settings: Callable[[], Settings], ours: Callable[[list[str]], bool], journal: Journal) -> None:
+    def __init__(
+        self, settings: Callable[[], Settings], adopting: Adopting, ours: Callable[[list[str]], bool],
+        collect: Callable[[set[int]], object], journal: Journal,
+    ) -> None:  # fmt: skip
         self.why = ""
-        self._settings, self._ours, self._journal = settings, ours, journal
+        self._settings, self._adopting, self._journal = settings, adopting, journal
+        self._ours, self._collect = ours, collect
         self._leftovers: list[Leftover] = []
 
     @property
@@ -32,21 +41,30 @@ class Takeover:
         """The leftovers that still run: another supervisor must hear of them if this one is killed too."""
         return tuple(leftover.record for leftover in self._leftovers if leftover.alive)
 
-    def find(self, recorded: tuple[Recorded, ...]) -> None:
-        """Ask leftover workers to drain and leave: they hold the old public socket until they do."""
-        self._leftovers = leftovers(recorded, self._ours)
+    async def find(self, recorded: tuple[Recorded, ...]) -> None:
+        """Take on the workers that wait for us, and ask others to drain and leave."""
+        declined, adopting = await self._adopting.find(), self._adopting
+        others = {record.pid: record for record in (*declined, *recorded) if record.pid not in adopting.pids}
+        self._leftovers = leftovers(others.values(), self._ours)
         for leftover in self._leftovers:
             leftover.ask()
             self._journal(Note("leftover.asked", "warning", {"pid": leftover.record.pid}))
+        sockets = [re.fullmatch(r"w(\d+)\.sock", Path(record.socket).name) for record in self.remaining]
+        self._collect({int(name[1]) for name in sockets if name})
 
     async def run(self) -> None:
-        """Kill the leftovers that outlive their time to drain."""
+        """Kill the leftovers that outlive their time to drain, and keep what they had to say."""
         proxy = self._settings().proxy
         await self._kill_after(proxy.drain_timeout + proxy.kill_timeout)
+        while self.remaining:  # noqa: ASYNC110 - nobody tells of an orphan's end
+            await sleep(RETRY)
+        self._collect(set())
 
     async def public_socket(self) -> socket.socket:
-        """Return the socket that the service manager holds for us, or open it; a port that is taken is waited for."""
-        if handed := self._handed():
+        """Return the socket that the service manager holds for us, or that our workers share, or open it; a port that is
+        taken is waited for."""
+        proxy = self._settings().proxy
+        if handed := self._handed() or self._adopting.listener(proxy.host, proxy.port):
             return handed
         async with create_task_group() as tasks:
             tasks.start_soon(self._kill_after, self._settings().proxy.kill_timeout)

@@ -12,6 +12,7 @@ from ccproxy_supervisor.core.doubt import Doubt, Path
 from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import (
     MOVES,
+    UNKNOWN,
     Cause,
     Child,
     Ending,
@@ -19,6 +20,7 @@ from ccproxy_supervisor.core.model import (
     Probed,
     SpawnError,
     State,
+    Survivor,
     Transition,
     Verdict,
 )
@@ -38,7 +40,9 @@ class _NotWantedError(Exception):
 class Worker:
     """Only its own task writes *state*; everyone else asks (`activate`, `retire`) and waits on the bell."""
 
-    def __init__(self, number: int, generation: int, plan: Plan, ports: Ports, bell: Bell) -> None:
+    def __init__(
+        self, number: int, generation: int, plan: Plan, ports: Ports, bell: Bell, survivor: Survivor | None = None
+    ) -> None:
         self.number, self.generation, self.plan = number, generation, plan
         self.state: State | None = None
         self.slot: int | None = None
@@ -60,6 +64,10 @@ class Worker:
         self._ports, self._bell = ports, bell
         self.born = self._moved = current_time()
         self._proven: float | None = None
+        self.survivor = survivor
+        if survivor:
+            self.pid, self.slot, self.born = survivor.pid, survivor.slot, self.born - survivor.age
+            self.asked = self.served = survivor.state is State.SERVING
 
     @property
     def warm(self) -> bool:
@@ -92,6 +100,12 @@ class Worker:
         """Seconds since it was proven; 0 if it never was."""
         return 0.0 if self._proven is None else current_time() - self._proven
 
+    def adopt(self, plan: Plan) -> None:
+        """Go by *plan* from now on, which asks for no new process."""
+        self.plan = plan
+        if self.child:
+            self.child.provide(plan, self.generation)
+
     def activate(self, slot: int | None) -> None:
         """Let it serve in *slot*, or beside another."""
         self.slot, self.asked = slot, True
@@ -114,14 +128,17 @@ class Worker:
 
     async def live(self) -> None:
         """Run the process until it is reaped. Its exit is the only way out."""
-        self._enter(State.STARTING)
+        self._enter(self.survivor.state if self.survivor else State.STARTING)
         status: int | None = None
         detail = ""
         output: tuple[str, ...] = ()
         try:
-            await self._prepare()
-            async with self._ports.spawn(self.number, self.plan) as child:
+            if self.survivor is None:
+                await self._prepare()
+            spawned = self.survivor.take() if self.survivor else self._ports.spawn(self.number, self.plan)
+            async with spawned as child:
                 self.child, self.pid = child, child.pid
+                child.provide(self.plan, self.generation)
                 async with create_task_group() as watch:
                     watch.start_soon(self._heed_retirement, child)
                     watch.start_soon(self._heed_departure, child)
@@ -135,10 +152,11 @@ class Worker:
         except Exception as error:  # of starting, watching or cleaning up: it ends this worker and nobody else
             self._lose(Cause.EXITED if self.child else Cause.SPAWN_FAILED)
             detail = str(error) if isinstance(error, SpawnError) else told(error)
-        finally:
-            cause = self._lose(Cause.EXITED)
-            self.ending = Ending(cause, self.uptime, self._ports.wall(), status, detail or self._detail, output)
-            self._enter(State.GONE)
+        # Not if it is cancelled: then the process goes on, for the next supervisor.
+        cause, unknown = self._lose(Cause.EXITED), UNKNOWN if self.survivor and status is None else ""
+        detail = detail or self._detail or unknown
+        self.ending = Ending(cause, self.uptime, self._ports.wall(), status, detail, output)
+        self._enter(State.GONE)
 
     async def _prepare(self) -> None:
         """Wait for who can fork it, for as long as a start may take."""
@@ -170,14 +188,15 @@ class Worker:
         await self._end(child, Cause.EXITED)
 
     async def _prove_and_watch(self, child: Child) -> None:
-        with move_on_after(self.plan.settings.proxy.start_timeout) as late:
-            await self._prove(child)
-        if late.cancelled_caught:
-            await self._end(child, Cause.START_TIMEOUT)
-        if self.state is not State.STARTING:
-            return  # being ended already
-        self._proven = current_time()
-        self._enter(State.STANDBY)
+        if self.state is State.STARTING:
+            with move_on_after(self.plan.settings.proxy.start_timeout) as late:
+                await self._prove(child)
+            if late.cancelled_caught:
+                await self._end(child, Cause.START_TIMEOUT)
+            if self.state is not State.STARTING:
+                return  # being ended already
+            self._enter(State.STANDBY)
+        self._proven = current_time() if self.state is State.STANDBY else self.born
         async with create_task_group() as tasks:
             tasks.start_soon(self._serve_when_asked, child)
             tasks.start_soon(self._insist_on_health, child)
@@ -201,8 +220,11 @@ class Worker:
 
     async def _serve_when_asked(self, child: Child) -> None:
         await self._bell.until(lambda: self.asked)
+        if self.state is not State.STANDBY:  # it does already
+            self.dropped = await child.ready()
+            return
         with move_on_after(self.plan.settings.health.timeout) as late:
-            await child.activate()
+            await child.activate(self.slot)
         if late.cancelled_caught:
             await self._end(child, Cause.UNRESPONSIVE)
         if self.state is State.STANDBY:
@@ -302,5 +324,17 @@ class Worker:
         old, self.state = self.state, new
         spent, self._moved = current_time() - self._moved, current_time()
         ending = self.ending if new is State.GONE else None
-        self._ports.journal(Transition(self.number, self.slot, self.generation, old, new, spent, self.pid, ending))
+        self._ports.journal(
+            Transition(
+                self.number,
+                self.slot,
+                self.generation,
+                old,
+                new,
+                spent,
+                self.pid,
+                ending,
+                adopted=self.survivor is not None,
+            )
+        )
         self._bell.ring()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,16 +169,45 @@ class Daemon:
     def close(self) -> None:
         """Leave nothing behind, however the test went."""
         if self.process and self.process.poll() is None:
-            family = psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
             self.process.wait()
-            for orphan in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    orphan.kill()
+        for worker in self.workers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def workers(self) -> list[psutil.Process]:
+        """All that run, and who forks them, whoever looks after them."""
+        run = str(self.folder / "run")
+        every = psutil.process_iter(["cmdline"])
+        return [each for each in every if any(word.startswith(run) for word in each.info["cmdline"] or ())]
 
     def __enter__(self) -> Daemon:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+LONG = 400  # chunks: twenty seconds, unless `enough` is said
+
+
+def follow(daemon: Daemon, lines: list[str], chunks: int) -> threading.Thread:
+    """Read a stream in a thread, and come back when it has begun; *lines* gets every line."""
+
+    def read() -> None:
+        query: dict[str, Any] = {"chunks": chunks, "every": 0.05, "until": str(daemon.folder / "enough")}
+        with httpx.stream("GET", f"{daemon.url}/stream", params=query, timeout=30) as response:
+            lines.extend(line for line in response.iter_lines() if line)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    while not lines:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    return thread
+
+
+def enough(daemon: Daemon) -> None:
+    """Let the streams end."""
+    (daemon.folder / "enough").touch()

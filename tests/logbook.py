@@ -52,7 +52,7 @@ class Book:
 
     def run(self, code, *arguments, stream="stdout"):
         """Run Python *code* as a worker whose output goes to *stream*; returns its capture once all is read."""
-        capture = self.sink.capture("worker")
+        capture = self.sink.capture(1)
         subprocess.run([sys.executable, "-c", code, *arguments], stdout=capture.fds[stream], check=True)
         capture.close_child_ends()
         assert drained(capture)
@@ -60,7 +60,7 @@ class Book:
 
     def say(self, *parts, stream="stdout"):
         """A worker that writes *parts*, one write each, and ends."""
-        capture = self.sink.capture("worker")
+        capture = self.sink.capture(1)
         for part in parts:
             os.write(capture.fds[stream], part)
         capture.close_child_ends()

@@ -9,7 +9,7 @@ class Pipes:
     def __init__(self, folder):
         self.files = {name: (folder / name).open("ab", buffering=0) for name in ("stdout", "stderr", "litellm")}
         self.fds = {name: file.fileno() for name, file in self.files.items()}
-        self.closed = False
+        self.closed, self.ours = False, {}
 
     def close_child_ends(self):
         pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,18 @@ import anyio
 
 from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.core.litellm import LiteLLMConfig
-from ccproxy_supervisor.core.model import Failover, Note, Reloaded, SpawnError, Traffic, Transition, Usage, Verdict
+from ccproxy_supervisor.core.model import (
+    Failover,
+    Note,
+    Reloaded,
+    SpawnError,
+    State,
+    Survivor,
+    Traffic,
+    Transition,
+    Usage,
+    Verdict,
+)
 from ccproxy_supervisor.core.plan import Birth, Plan
 from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.ports import Ports
@@ -37,6 +48,10 @@ def patched(plan: Plan, section: str, **values: Any) -> Plan:
     return replace(plan, settings=plan.settings.model_copy(update={section: part}))
 
 
+def patched_birth(plan: Plan, digest: str) -> Plan:
+    return replace(plan, birth=replace(plan.birth, digest=digest))
+
+
 @asynccontextmanager
 async def curtain() -> AsyncIterator[anyio.abc.TaskGroup]:
     """A task group with a virtual day to finish: a deadlock becomes a jump to the deadline, not a hang."""
@@ -47,14 +62,14 @@ async def curtain() -> AsyncIterator[anyio.abc.TaskGroup]:
 
 class FakeChild:
     """One life by its script: ready_at, lives, status, sick_at, sick_until, deaf (to SIGTERM), mute (never accepts), slow (to
-    accept), stream (seconds a drain takes), leaves_at (drains unasked), memory, stalls_at (completions wait from then on),
+    accept), stream (seconds a drain takes), leaves_at (drains unasked), orphan (nobody can tell its status), memory, stalls_at (completions wait from then on),
     stalls_until, hung (models that it does not answer while it stalls; all of them), shut_at (takes no connection)."""
 
     def __init__(self, number: int, script: dict[str, Any]) -> None:
         self.number, self.pid, self.script, self.born = number, 1000 + number, script, anyio.current_time()
         self.signals: list[tuple[float, int]] = []
         self.drained_for: float | None = None
-        self.active = self.leaving = False
+        self.active, self.leaving = script.get("serves", False), False
         self.status: int | None = None
         self._exit = anyio.Event()
 
@@ -90,7 +105,7 @@ class FakeChild:
         await anyio.sleep(self.script.get("ready_at", 0))
         return self.script.get("dropped", {})
 
-    async def activate(self) -> None:
+    async def activate(self, slot: int | None) -> None:
         if self.script.get("mute"):
             await anyio.sleep_forever()
         await anyio.sleep(self.script.get("slow", 0))
@@ -99,6 +114,9 @@ class FakeChild:
     async def draining(self) -> None:
         await anyio.sleep(self.script.get("leaves_at", math.inf))
         self._leave()
+
+    def provide(self, plan: Plan, generation: int) -> None:
+        self.provided = (plan.birth.digest, generation)
 
     def drain(self, seconds: float) -> None:
         self.drained_for = seconds
@@ -110,7 +128,7 @@ class FakeChild:
         self.script = {**self.script, "lives": self.age + self.script.get("stream", 0)}
         self._redrawn.set()
 
-    async def wait(self) -> int:
+    async def wait(self) -> int | None:
         while self.status is None:
             self._redrawn = anyio.Event()
             with anyio.move_on_after(self.script.get("lives", math.inf) - self.age) as over:
@@ -119,7 +137,7 @@ class FakeChild:
                     race.start_soon(self._first, self._redrawn, race.cancel_scope)
             if over.cancelled_caught:
                 self.die(self.script.get("status", 0))
-        return self.status
+        return None if self.script.get("orphan") else self.status
 
     @staticmethod
     async def _first(event: anyio.Event, scope: anyio.CancelScope) -> None:
@@ -168,8 +186,21 @@ class Stage:
         self.children.append(child)
         try:
             yield child
-        finally:
+        except anyio.get_cancelled_exc_class():
+            raise  # the child is left to the next supervisor
+        except BaseException:
             child.die(-9)
+            raise
+        child.die(-9)
+
+    def survivor(self, number: int, slot: int | None = None, generation: int = 1, digest: str = "a", age: float = 100,
+                 **script: Any) -> Survivor:  # fmt: skip
+        """One that serves if it has a *slot*."""
+        state = State.STARTING if slot is None else State.SERVING
+        self.lives[number] = {"serves": slot is not None, **script}
+        plan = patched_birth(self.read(), digest)
+        take = lambda: self.spawn(number, plan)  # noqa: E731
+        return Survivor(number, 1000 + number, generation, slot, state, age, plan, take)
 
     async def prepare(self, plan: Plan) -> None:
         await anyio.sleep(self.preparing)
@@ -224,7 +255,9 @@ class Stage:
         finally:
             self.answering.append((self.now, "off"))
 
-    def supervisor(self, plan: Plan | None = None, slots: Iterable[Slot] = ()) -> Supervisor:
+    def supervisor(
+        self, plan: Plan | None = None, slots: Iterable[Slot] = (), survivors: Sequence[Survivor] = (), newest: int = 0
+    ) -> Supervisor:
         if plan is not None:
             self.file = plan
         ports = Ports(
@@ -233,7 +266,7 @@ class Stage:
             wall=lambda: 0.0, draw=lambda: 0.0, grace=lambda: not self.awake, prepare=self.prepare,
             queued=self.queued, questions=self.free, ask=self.ask,
         )  # fmt: skip
-        return Supervisor(self.read(), self.read, self.adopted.append, ports, self.answer, slots)
+        return Supervisor(self.read(), self.read, self.adopted.append, ports, self.answer, slots, survivors, newest)
 
     def after(self, when: float) -> list[str]:
         return [what for at, what in self.diary if at >= when]

@@ -72,15 +72,18 @@ def crashed(at: float, traceback: Sequence[str]) -> dict[str, Any]:
     return {"at": utc(at), "cause": CRASHED, "output": list(traceback), "told": told}
 
 
-def killed(at: float, seen: float, booted: float) -> dict[str, Any]:
+def killed(at: float, seen: float, booted: float, kept: int = 0) -> dict[str, Any]:
     """The record of a supervisor that could not say goodbye: *seen* is when it last wrote its state, *booted* when
-    the machine was started, *at* when the next one found that."""
+    the machine was started, *at* when the next one found that and *kept* so many workers."""
     ended = (
         "The machine went down, or was restarted, before the supervisor had stopped"
         if booted > seen
         else "The supervisor was killed, or crashed in native code"
     )
-    return {"at": utc(at), "cause": KILLED, "output": [], "told": f"{ended}; it was last known to run at {utc(seen)}."}
+    told = f"{ended}; it was last known to run at {utc(seen)}."
+    if kept:
+        told += f" {'Its worker' if kept == 1 else f'{kept} workers'} went on serving and {'was' if kept == 1 else 'were'} kept."
+    return {"at": utc(at), "cause": KILLED, "output": [], "told": told}
 
 
 def change(at: float, action: str, version: str | None, detail: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class State(StrEnum):
 
 #: The state diagram of a worker. A move that is not listed here is a bug and raises.
 MOVES: dict[State | None, frozenset[State]] = {
-    None: frozenset({State.STARTING}),
+    None: frozenset({State.STARTING, State.SERVING}),  # the latter has outlived its supervisor
     State.STARTING: frozenset({State.STANDBY, State.DRAINING, State.GONE}),
     State.STANDBY: frozenset({State.SERVING, State.DRAINING, State.GONE}),
     State.SERVING: frozenset({State.DRAINING, State.GONE}),
@@ -122,7 +122,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A worker (by *number*) or its place moved from *old* to *new*. *since* is seconds spent in *old*."""
+    """A worker (by *number*) or its place moved from *old* to *new*. *since* is seconds spent in *old*; who is *adopted* was
+    started by an earlier supervisor."""
 
     number: int
     slot: int | None
@@ -133,6 +134,7 @@ class Transition:
     pid: int | None = None
     ending: Ending | None = None
     delay: float | None = None
+    adopted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ class Note:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+UNKNOWN = "how it ended is not known: an earlier supervisor had started it"  # of who is not our child
+
 Event = Transition | Failover | Probed | Reloaded | ModelSeen | OllamaStatus | Note
 Journal = Callable[[Event], None]
 
@@ -214,11 +218,14 @@ class Child(Protocol):
     async def ready(self) -> Mapping[str, str]:
         """Return once the process says that its private socket answers: the models that its LiteLLM dropped, and why."""
 
-    async def activate(self) -> None:
-        """Tell it to accept on the public socket; return once it says so."""
+    async def activate(self, slot: int | None) -> None:
+        """Tell it to accept on the public socket, in *slot*; return once it says so."""
 
     async def draining(self) -> None:
         """Return once it says that it accepts no more on the public socket, asked or not."""
+
+    def provide(self, plan: Any, generation: int) -> None:
+        """Tell it how to go on if this supervisor dies: what it is told last counts."""
 
     def drain(self, seconds: float) -> None:
         """Tell it to stop accepting, finish what is in flight for at most *seconds*, and leave."""
@@ -234,6 +241,22 @@ class Child(Protocol):
 
 
 class Spawn(Protocol):
-    """Starts a worker; leaving the context kills what is still alive and reaps it."""
+    """Starts a worker; leaving the context kills what is still alive and reaps it. Who is cancelled in it leaves the worker
+    to the next supervisor."""
 
     def __call__(self, number: int, plan: Any) -> AbstractAsyncContextManager[Child]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Survivor:
+    """A worker that has outlived its supervisor, `STARTING` or `SERVING`. *age* in seconds; *plan* is what it was born with;
+    *take* is to it what `Spawn` is to others."""
+
+    number: int
+    pid: int
+    generation: int
+    slot: int | None
+    state: State
+    age: float
+    plan: Any
+    take: Callable[[], AbstractAsyncContextManager[Child]]

@@ -72,6 +72,8 @@ class ProxySettings(_Strict):
     """How long a worker may finish what is in flight."""
     kill_timeout: Timeout = 5.0
     """From SIGTERM to SIGKILL."""
+    orphan_grace: Duration = 60.0
+    """How long workers go on serving without a supervisor, for the next one to take them on; 0s: they leave at once."""
     hold: Duration = 15.0
     """How long clients wait for a worker before they are answered 503; at the start as long as the first one starts."""
     max_memory: Size | None = None

@@ -17,7 +17,7 @@ class WorkerView:
     """A place and its worker as they are now; *backoff* is seconds until the next worker, None outside of it.
 
     *python* is the interpreter of this worker and of those that follow it here. *failed*: this supervisor lost a worker
-    here unasked; *last_ending* may be of an earlier supervisor's, or planned.
+    here unasked; *last_ending* may be of an earlier supervisor's, or planned. *adopted*: an earlier one started it.
     """
 
     slot: int | None
@@ -31,6 +31,7 @@ class WorkerView:
     last_ending: Ending | None = None
     python: str = ""
     failed: bool = False
+    adopted: bool = False
     dropped: tuple[tuple[str, str], ...] = ()
     """Models that it does not serve, and why."""
 
@@ -74,7 +75,7 @@ def worker(view: WorkerView, usage: Usage | None, cpu: float | None, growth: flo
         "slot": view.slot, "state": str(view.state), "worker": view.number, "pid": view.pid,
         "generation": view.generation, "uptime": round(view.uptime, 1), "memory": usage and usage.memory,
         "memory_growth": growth and round(growth), "cpu": cpu and round(cpu, 3),
-        "python": view.python,
+        "python": view.python, "adopted": view.adopted,
     }  # fmt: skip
     if view.slot is not None:
         row |= {"restarts": view.restarts, "last_ending": view.last_ending and ending(view.last_ending)}

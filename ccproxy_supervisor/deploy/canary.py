@@ -39,6 +39,7 @@ class Output:
     def __init__(self, file: int, secrets: Secrets) -> None:
         self._file, self._secrets = file, secrets
         self.fds = {name: os.dup(file) for name in ("stdout", "stderr", "litellm")}
+        self.ours: dict[str, int] = {}
 
     def close_child_ends(self) -> None:
         while self.fds:

@@ -27,6 +27,11 @@ class Launcher:
         digest = sha256(b"".join(b"%b\0%d\0%b" % (n.encode(), len(t), t) for n, t in self._files.items()))
         self._folder = run / f"{NAME}{digest.hexdigest()[:16]}"
 
+    @property
+    def path(self) -> str:
+        """The file that is run, unless there is no good copy."""
+        return str(self._folder / MAIN)
+
     def __call__(self) -> str:
         """Return the file to run; raises `SpawnError` when there is neither a good copy nor the original."""
         try:
@@ -38,7 +43,7 @@ class Launcher:
             if not all(_holds(PACKAGE / name, text) for name, text in self._files.items()):
                 raise SpawnError(f"cannot keep a copy of the launcher in {self._folder}: {error.strerror}") from error
             return str(PACKAGE / MAIN)
-        return str(self._folder / MAIN)
+        return self.path
 
     def started(self, words: Iterable[str]) -> bool:
         """Whether a process with the command line *words* was started by us, or by another supervisor of this home."""

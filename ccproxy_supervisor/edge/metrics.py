@@ -37,6 +37,7 @@ class Metrics:
         self._collectors, self._counted, self._wall = tuple(collectors), list[Family](), wall
         self._endings = self._counter("worker_endings", "Workers that ended, by cause.", cause=Cause)
         self._restarts = self._counter("worker_restarts", "Workers that ended and left a slot to another.", cause=Cause)
+        self._adopted = self._counter("workers_adopted", "Workers of an earlier supervisor that were taken on.")
         self._start = self._histogram("worker_start_seconds", "From a worker's start until it was proven ready.", START)
         self._drain = self._histogram("worker_drain_seconds", "From the order to drain until it was gone.", DRAIN)
         self._failover = self._histogram("failover_seconds", "From losing a serving worker to the next.", FAILOVER)
@@ -80,7 +81,9 @@ class Metrics:
                     self._read_at.set(self._wall())
 
     def _moved(self, event: Transition) -> None:
-        if (event.old, event.new) == (State.STARTING, State.STANDBY):
+        if event.old is None and event.adopted:
+            self._adopted.inc()
+        if (event.old, event.new) == (State.STARTING, State.STANDBY) and not event.adopted:
             self._start.observe(event.since)
         if event.new is not State.GONE or event.ending is None:
             return

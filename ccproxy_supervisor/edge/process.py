@@ -33,6 +33,8 @@ class Capture(Protocol):
 
     @property
     def fds(self) -> dict[str, int]: ...
+    @property
+    def ours(self) -> dict[str, int]: ...
     def close_child_ends(self) -> None: ...
     async def drained(self, timeout: float) -> bool: ...
     def tail(self) -> tuple[str, ...]: ...
@@ -58,18 +60,20 @@ async def no_fork(plan: Plan, words: list[str], fds: Mapping[str, int], env: Map
 
 
 class OsChild:
-    """A `Child` of the operating system."""
+    """A `Child` of the operating system, started through *launcher*. *heard* is what it said before anybody listened."""
 
     def __init__(
-        self, number: int, process: Running, control: socket.socket, capture: Capture, expected: Mapping[str, int]
-    ) -> None:
-        self.number, self.pid = number, process.pid
-        self._expected, self._served = expected, b""
-        self._process, self._control, self._capture = process, control, capture
+        self, number: int, process: Running, control: socket.socket, capture: Capture, launcher: str,
+        expected: Mapping[str, int], heard: bytes = b"",
+    ) -> None:  # fmt: skip
+        self.number, self.pid, self.expected = number, process.pid, expected
+        self._served = b""
+        self._process, self._control, self._capture, self._launcher = process, control, capture, launcher
         self._ready, self._accepting, self._draining = anyio.Event(), anyio.Event(), anyio.Event()
         self._visitors: deque[socket.socket] = deque()
         self._orders, self._news, self._full = b"", b"", anyio.Event()
         self._known: dict[str, Any] = {}
+        self._heard = heard
         self.stats = known(lambda: psutil.Process(process.pid), None)  # None: dead already
 
     async def wait(self) -> int | None:
@@ -77,14 +81,22 @@ class OsChild:
 
     async def ready(self) -> Mapping[str, str]:
         await self._ready.wait()
-        return dropped(self._expected, self._served)
+        return dropped(self.expected, self._served)
 
-    async def activate(self) -> None:
-        self._tell("activate")
+    async def activate(self, slot: int | None) -> None:
+        self._tell("activate" if slot is None else f"activate {slot}")
         await self._accepting.wait()
 
     async def draining(self) -> None:
         await self._draining.wait()
+
+    def provide(self, plan: Plan, generation: int) -> None:
+        birth, proxy = plan.birth, plan.settings.proxy
+        care = {
+            "digest": birth.digest, "python": birth.python, "version": birth.litellm_version, "launcher": self._launcher,
+            "generation": generation, "grace": proxy.orphan_grace, "drain": proxy.drain_timeout,
+        }  # fmt: skip
+        self._tell(f"care {json.dumps(care)}")
 
     def drain(self, seconds: float) -> None:
         self._tell(f"drain {seconds}")
@@ -128,16 +140,8 @@ class OsChild:
 
     async def _listen(self) -> None:
         heard = {b"ready": self._ready, b"accepting": self._accepting, b"draining": self._draining}
-        buffer = b""
         while True:
-            await anyio.wait_readable(self._control)
-            try:
-                data = self._control.recv(4096)
-            except OSError:
-                return
-            if not data:
-                return
-            *lines, buffer = (buffer[-LONGEST_WORD:] + data).split(b"\n")
+            *lines, self._heard = self._heard.split(b"\n")
             for line in lines:
                 if event := heard.get(line):
                     event.set()
@@ -145,6 +149,14 @@ class OsChild:
                     self._visitors.popleft().close()
                 elif line.startswith(b"serves "):
                     self._served = line.removeprefix(b"serves ")
+            await anyio.wait_readable(self._control)
+            try:
+                data = self._control.recv(4096)
+            except OSError:
+                return
+            if not data:
+                return
+            self._heard = self._heard[-LONGEST_WORD:] + data
 
     async def speak_on(self) -> None:
         """Say what the socket did not hold at once, for as long as it lives."""
@@ -173,11 +185,11 @@ class OsChild:
 
 
 class Spawner:
-    """Starts workers on the shared listener. *enrol* hears of every process and of its end, for the next supervisor."""
+    """Starts workers on the shared listener. *enrol* hears of every process, *leave* of its end, for the next supervisor."""
 
     def __init__(
         self, listener: socket.socket, home: Path, launcher: Callable[[], str], config: Callable[[Birth], str],
-        capture: Callable[[str], Capture], enrol: Callable[[int, psutil.Process | None, str], None], leave: Callable[[int], None],
+        capture: Callable[[int], Capture], enrol: Callable[[int, psutil.Process | None, str], None], leave: Callable[[int], None],
         start: Start, fork: Fork = no_fork, journal: Journal = lambda _: None,
     ) -> None:  # fmt: skip
         self._listener, self._home, self._launcher, self._fork = listener, home, launcher, fork
@@ -193,22 +205,43 @@ class Spawner:
     async def __call__(self, number: int, plan: Plan) -> AsyncIterator[Child]:
         with ExitStack() as closing:
             ours, theirs, capture = self._connect(number, closing)
-            process = await self._open(number, plan, theirs, capture)
-            child = OsChild(number, process, ours, capture, dict(plan.litellm.expected))
-            try:
-                self._note(number, lambda: self._enrol(number, child.stats, self.uds(number)))
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(child.listen)
-                    tasks.start_soon(child.speak_on)
-                    yield child
-                    tasks.cancel_scope.cancel()
-            finally:
-                child.signal(signal.SIGKILL)  # sweeps up grandchildren too when the child is long gone
-                with anyio.CancelScope(shield=True):
-                    await process.wait()
-                self._note(number, lambda: self._leave(number))
-                with suppress(OSError):  # a folder that is gone or read-only: it is only in the way of people
-                    Path(self.uds(number)).unlink()
+            launcher = self._launcher()
+            process = await self._open(number, plan, launcher, theirs, capture)
+            child = OsChild(number, process, ours, capture, launcher, dict(plan.litellm.expected))
+            async with self.keep(child, closing) as kept:
+                yield kept
+
+    @asynccontextmanager
+    async def keep(self, child: OsChild, closing: ExitStack) -> AsyncIterator[Child]:
+        """Listen to *child*, and have it gone at the end. Who is cancelled leaves it, and what *closing* would close."""
+        number = child.number
+        self._note(number, lambda: self._enrol(number, child.stats, self.uds(number)))
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(child.listen)
+                tasks.start_soon(child.speak_on)
+                yield child
+                tasks.cancel_scope.cancel()
+        except anyio.get_cancelled_exc_class():
+            closing.pop_all()
+            raise
+        except BaseException:
+            await self._end(child)
+            raise
+        await self._end(child)
+
+    async def _end(self, child: OsChild) -> None:
+        child.signal(signal.SIGKILL)  # sweeps up grandchildren too when the child is long gone
+        with anyio.CancelScope(shield=True):
+            await child.wait()
+        number = child.number
+        self._note(number, lambda: self._leave(number))
+        for path in (self.uds(number), self._door(number)):
+            with suppress(OSError):  # a folder that is gone or read-only: it is only in the way of people
+                Path(path).unlink()
+
+    def _door(self, number: int) -> str:
+        return str(self._home / "run" / f"a{number}.sock")
 
     def _note(self, number: int, keep: Callable[[], object]) -> None:
         """What is only remembered of a worker must not cost it its life."""
@@ -219,7 +252,7 @@ class Spawner:
 
     def _connect(self, number: int, closing: ExitStack) -> tuple[socket.socket, socket.socket, Capture]:
         try:
-            capture = self._capture(f"worker {number}")
+            capture = self._capture(number)
             closing.callback(capture.close)
             ours, theirs = socket.socketpair()
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NEWS)  # of 8 KiB on macOS
@@ -231,16 +264,18 @@ class Spawner:
         ours.setblocking(False)
         return ours, theirs, capture
 
-    async def _open(self, number: int, plan: Plan, control: socket.socket, capture: Capture) -> Running:
+    async def _open(self, number: int, plan: Plan, launcher: str, control: socket.socket, capture: Capture) -> Running:
         fds, birth = capture.fds, plan.birth
         passed = {"--control-fd": control.fileno(), "--public-fd": self._listener.fileno(), "--log-fd": fds["litellm"]}
+        passed |= {f"--own-{stream}-fd": fd for stream, fd in capture.ours.items()}
         words = ["--number", str(number), "--uds", self.uds(number), "--drain", str(plan.settings.proxy.drain_timeout)]
+        words += ["--door", self._door(number), "--spool", str(self._home / "run" / f"w{number}.spool")]
         try:
             env = {CONFIG: self._config(birth)}
             out, err = fds["stdout"], fds["stderr"]
             if forked := await self._fork(plan, words, {"stdout": out, "stderr": err, **passed}, env):
                 return forked
-            command = [birth.python, self._launcher(), *words]
+            command = [birth.python, launcher, *words]
             command += [word for flag, fd in passed.items() for word in (flag, str(fd))]
             return self._start(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self._home,

@@ -15,8 +15,10 @@ from .control import Control
 from .doors import Private, Public
 from .guests import KEPT, guest_class
 from .logs import LogLines
+from .orphan import Door, Reader
 from .served import Dropped, served
 from .servers import private_socket, server_class
+from .spool import STREAMS
 from .traffic import Traffic
 from .warm import warm_up
 
@@ -73,6 +75,7 @@ async def serve(
         public.leaving = True
         outer.config.timeout_graceful_shutdown = control.drain
         outer.should_exit = True
+        control.public_fd = -1
         os.close(public_fd)  # a worker that drains for a dead supervisor must not keep the port
         await outer_task
     inner.should_exit = True
@@ -85,6 +88,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--uds", required=True)
     parser.add_argument("--drain", type=float, required=True, help="seconds, unless the order names others")
+    parser.add_argument("--door", help="where the next supervisor finds us; without it, we leave with this one")
+    parser.add_argument("--spool", default="", help="where our output is kept while there is no supervisor")
+    for stream in STREAMS:
+        parser.add_argument(f"--own-{stream}-fd", type=int, help="the other end of our own pipe")
     parser.add_argument("--app", default="litellm.proxy.proxy_server:app")
     return parser.parse_args(words)
 
@@ -120,7 +127,11 @@ def load(name: str) -> Any:
 
 def work(args: argparse.Namespace, load: Callable[[], Any], warmed: Callable[[], None] = lambda: None) -> None:
     """Be one worker. Never returns: an interpreter's orderly exit costs 3 s more."""
-    control, logs = Control(args.control_fd, args.drain), LogLines(args.log_fd, args.number)
+    ends = {stream: getattr(args, f"own_{stream}_fd") for stream in STREAMS}
+    reader = Reader({stream: fd for stream, fd in ends.items() if fd is not None}, args.spool, args.number)
+    door = Door(args.door) if args.door else None
+    control = Control(args.number, args.control_fd, args.public_fd, args.drain, door, reader)
+    logs = LogLines(args.log_fd, args.number)
     sys.path.append(os.path.dirname(os.environ.get("CONFIG_FILE_PATH", "")) or os.getcwd())  # a handler's neighbours
     app = load()
     logs.adopt_loggers()
@@ -133,8 +144,9 @@ def work(args: argparse.Namespace, load: Callable[[], Any], warmed: Callable[[],
     with private_socket(args.uds) as inside:
         loop.run_until_complete(serve(app, inside, args.public_fd, control, logs, warmed))
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # the supervisor may be gone, and its pipes
+        with contextlib.suppress(OSError):
             stream.flush()
+    control.finish()
     os._exit(CUT if control.cut else 0)
 
 

@@ -55,14 +55,14 @@ def test_a_row_of_a_serving_worker():
     assert status.worker(SERVING, usage, 0.4321, None) == {
         "slot": 0, "state": "serving", "worker": 1, "pid": 57, "generation": 3, "uptime": 10.0, "restarts": 0,
         "memory": 373_000_000, "memory_growth": None, "cpu": 0.432, "last_ending": None,
-        "python": "/home/venvs/1/bin/python",
+        "python": "/home/venvs/1/bin/python", "adopted": False,
     }  # fmt: skip
 
 
 def test_a_row_of_a_place_in_backoff_tells_the_last_ending():
     assert status.worker(FAILED, None, None, None) == {
         "slot": 0, "state": "backoff", "worker": 1, "pid": None, "generation": 3, "uptime": 0.0, "restarts": 4, "backoff": 2.5,
-        "memory": None, "memory_growth": None, "cpu": None, "python": "",
+        "memory": None, "memory_growth": None, "cpu": None, "python": "", "adopted": False,
         "last_ending": {
             "cause": "exited", "status": -9, "at": "2026-11-23T08:03:20Z", "uptime": 120.5, "detail": "", "output": ["last line"],
             "told": "was killed by SIGKILL after 2 min",

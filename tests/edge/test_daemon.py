@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from ccproxy_supervisor.cli.common import NotRunning
 from ccproxy_supervisor.edge.incidents import read
-from daemon import Daemon, gone, wait_until_gone
+from daemon import LONG, Daemon, enough, follow, gone, wait_until_gone
 from ports import free_ports
 
 QUICK = {"interval": "200ms", "timeout": "3s"}
@@ -24,30 +23,6 @@ QUICK = {"interval": "200ms", "timeout": "3s"}
 def daemon():
     with Daemon(health=QUICK) as daemon:
         yield daemon
-
-
-LONG = 400  # chunks: twenty seconds, unless `enough` is said
-
-
-def follow(daemon, lines, chunks):
-    """Read a stream in a thread, and come back when it has begun; *lines* gets every line."""
-
-    def read():
-        query = {"chunks": chunks, "every": 0.05, "until": str(daemon.folder / "enough")}
-        with httpx.stream("GET", f"{daemon.url}/stream", params=query, timeout=30) as response:
-            lines.extend(line for line in response.iter_lines() if line)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    while not lines:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    return thread
-
-
-def enough(daemon):
-    """Let the streams end."""
-    (daemon.folder / "enough").touch()
 
 
 def test_serves_reports_and_stops_as_asked(daemon):
@@ -245,7 +220,8 @@ def test_new_requests_during_a_stop_are_told_to_come_back(daemon):
     assert daemon.process.wait(60) == 0
 
 
-def test_workers_leave_when_the_supervisor_is_killed(daemon):
+def test_workers_without_grace_leave_when_the_supervisor_is_killed(daemon):
+    daemon.change(proxy={"orphan_grace": "0s"})
     daemon.start()
     (worker,) = daemon.pids()
     lines = []
@@ -257,21 +233,21 @@ def test_workers_leave_when_the_supervisor_is_killed(daemon):
     wait_until_gone(worker)
 
 
-def test_a_leftover_that_leaves_takes_nothing_of_its_namesake_with_it(daemon):
-    daemon.change(proxy={"drain_timeout": "30s"})
+def test_a_leftover_that_leaves_takes_nothing_of_its_successor_with_it(daemon):
+    daemon.change(proxy={"drain_timeout": "30s", "orphan_grace": "0s"})
     daemon.start()
     (leftover,) = daemon.pids()
     lines = []
     reader = follow(daemon, lines, LONG)
     daemon.process.kill()
     daemon.process.wait()
-    daemon.start()  # its first worker has the number, and the private socket, that the leftover had
+    daemon.start()
     enough(daemon)
     reader.join()
     wait_until_gone(leftover)
 
     assert lines[-1] == "data: [DONE]"
-    assert (daemon.folder / "run" / "w1.sock").exists()
+    assert (daemon.folder / "run" / "w2.sock").exists()
     before = daemon.pids()
     probes = 'ccproxy_probe_seconds_count{probe="liveness"} '
     daemon.until(lambda s: float(daemon.metrics().split(probes)[1].split()[0]) > 20)

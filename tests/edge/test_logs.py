@@ -24,7 +24,7 @@ def logs(tmp_path):
 
 
 def test_each_stream_has_its_file_and_every_byte_is_verbatim(logs):
-    capture = logs.sink.capture("worker 1")
+    capture = logs.sink.capture(1)
     code = "import os; os.write(1, b'out\\r\\n\\0\\xff\\n'); os.write(2, b'err\\n\\n'); os.write(int(os.sys.argv[1]), b'log')"
     subprocess.run(
         [sys.executable, "-c", code, str(capture.fds["litellm"])],
@@ -59,9 +59,10 @@ data = b"".join(b"%s %d %s\\n" % (sys.argv[1].encode(), n, b"x" * (n % 300)) for
 for start in range(0, len(data), 97):
     os.write(1, data[start:start + 97])
 """
-    captures = [logs.sink.capture(name) for name in "abc"]
+    captures = [logs.sink.capture(number) for number in range(3)]
     children = [
-        subprocess.Popen([sys.executable, "-c", code, each.label], stdout=each.fds["stdout"]) for each in captures
+        subprocess.Popen([sys.executable, "-c", code, name], stdout=each.fds["stdout"])
+        for name, each in zip("abc", captures, strict=True)
     ]
     for capture, child in zip(captures, children, strict=True):
         capture.close_child_ends()
@@ -84,7 +85,7 @@ def test_an_unfinished_line_stays_as_it_is_but_nobody_continues_it(logs):
 
 def test_a_silent_unfinished_line_is_shown_soon(logs, monkeypatch):
     monkeypatch.setattr(reader, "SILENCE", 0.01)
-    capture = logs.sink.capture("worker")
+    capture = logs.sink.capture(1)
     os.write(capture.fds["stdout"], b"downloading ")
     until(lambda: logs.text("stdout") == b"downloading ")
     os.write(capture.fds["stdout"], b"done\n")
@@ -103,7 +104,7 @@ def test_an_endless_line_is_passed_on_in_parts(logs):
 
 
 def test_what_is_in_a_pipe_is_kept_even_while_somebody_holds_its_other_end(logs):
-    capture = logs.sink.capture("worker")
+    capture = logs.sink.capture(1)
     grandchild = os.dup(capture.fds["stdout"])
     os.write(grandchild, b"all of it\n" * 60_000)
     capture.close_child_ends()
@@ -118,7 +119,7 @@ def test_what_is_in_a_pipe_is_kept_even_while_somebody_holds_its_other_end(logs)
 
 
 def test_closing_the_sink_writes_what_is_still_in_the_pipes(logs):
-    captures = [logs.sink.capture("worker") for _ in range(3)]
+    captures = [logs.sink.capture(1) for _ in range(3)]
     for capture in captures:
         os.write(capture.fds["stdout"], b"still here\n" * 5000)
         os.write(capture.fds["stderr"], b"unfinished")
@@ -137,7 +138,7 @@ def test_a_sink_that_never_started_closes(tmp_path):
 def test_a_secret_is_hidden_however_it_arrives(logs, monkeypatch):
     monkeypatch.setattr(reader, "SILENCE", 0.01)
     logs.sink.hide([KEY])
-    capture = logs.sink.capture("worker")
+    capture = logs.sink.capture(1)
     os.write(capture.fds["stdout"], b"whole " + KEY + b"\nhalf " + KEY[:9])
     until(lambda: logs.text("stdout") == b"whole ***\nhalf ")
     monkeypatch.setattr(reader, "SILENCE", 60.0)
@@ -179,7 +180,7 @@ def test_secrets_in_a_flood_and_in_an_endless_line_are_hidden_each_one(logs):
 
 
 def test_the_last_lines_of_all_streams_are_kept_in_order_and_bounded(logs):
-    capture = logs.sink.capture("worker")
+    capture = logs.sink.capture(1)
     for number in range(30):
         stream = ("stdout", "stderr", "litellm")[number % 3]
         os.write(capture.fds[stream], b"%s %d %s\n" % (stream.encode(), number, b"x" * 600))
@@ -196,7 +197,7 @@ def test_the_last_lines_of_a_flood_are_its_last_lines(logs):
 
 
 def test_the_last_words_of_a_dying_worker_are_there_when_it_is_drained(logs):
-    capture = logs.sink.capture("worker")
+    capture = logs.sink.capture(1)
     died = subprocess.run(
         [sys.executable, "-c", "raise SystemExit('no model')"], stderr=capture.fds["stderr"], check=False
     )

@@ -101,7 +101,7 @@ async def test_a_forked_worker_serves_like_any_other(stage):
         assert psutil.Process(child.pid).ppid() == preloaders()[0].pid
         assert os.getsid(child.pid) == child.pid
         assert (await inside.get("/health/liveliness")).status_code == 200
-        await child.activate()
+        await child.activate(0)
         assert (await outside.get("/")).text == str(child.pid)
         await inside.get("/print?line=hello")
         child.drain(5)

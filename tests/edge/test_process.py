@@ -82,14 +82,14 @@ async def test_a_worker_answers_privately_before_it_accepts_publicly(workshop):
         with pytest.raises(httpx.ReadTimeout):
             await outside.get("/", timeout=httpx.Timeout(20, read=0.2))  # connected, waits in the backlog
 
-        await child.activate()
+        await child.activate(0)
         answer = await outside.get("/")
         assert (answer.text, "connection" in answer.headers) == (str(child.pid), False)
 
 
 async def test_a_drained_worker_finishes_its_streams_and_leaves(workshop):
     async with workshop() as child, public(workshop) as outside:
-        await child.activate()
+        await child.activate(0)
         async with outside.stream("GET", "/stream?chunks=20&every=0.05") as stream:
             lines = stream.aiter_lines()
             await anext(lines)
@@ -154,7 +154,7 @@ async def test_half_a_request_does_not_hold_up_a_drain(workshop):
 async def sent_while_it_drains(workshop):
     """Whether the rest of a request came as soon after the drain as is promised to be in time."""
     async with workshop() as child:
-        await child.activate()
+        await child.activate(0)
         async with await anyio.connect_tcp("127.0.0.1", workshop.port) as slow:
             await slow.send(b"GET / HTTP/1.1\r\n")
             began = time.monotonic()
@@ -177,7 +177,7 @@ async def test_a_request_that_is_just_being_sent_survives_the_drain(workshop):
 
 async def test_streams_beyond_the_deadline_are_cut_and_the_status_says_so(workshop):
     async with workshop() as child, public(workshop) as outside:
-        await child.activate()
+        await child.activate(0)
         async with outside.stream("GET", "/stream?chunks=1000&every=0.05") as stream:
             await anext(lines := stream.aiter_lines())
             child.drain(0.8)
@@ -238,7 +238,7 @@ async def test_secrets_are_in_the_environment_and_never_in_the_arguments(worksho
 
 async def test_a_request_without_the_key_is_refused_in_the_shape_of_its_api(workshop):
     async with workshop(LITELLM_MASTER_KEY="sk-very-secret") as child, public(workshop) as outside:
-        await child.activate()
+        await child.activate(0)
         await outside.post("/v1/messages", content=b"x" * (4 << 20))  # read to its end: the answer must not be lost
         anthropic = await outside.post("/v1/messages", json={"model": "echo"}, headers={"x-api-key": "sk-other"})
         openai = await outside.post("/v1/chat/completions", json={"model": "echo"})
@@ -256,7 +256,7 @@ async def test_a_request_without_the_key_is_refused_in_the_shape_of_its_api(work
 
 async def test_health_is_answered_from_what_was_last_told(workshop):
     async with workshop() as child, public(workshop) as outside, private(workshop) as inside:
-        await child.activate()
+        await child.activate(0)
         assert (await outside.get("/health")).status_code == 503
         child.inform(
             {"status": "healthy", "uptime": 3600.0, "models": ["ollama/llama2"] * 20_000}
@@ -280,13 +280,13 @@ async def test_of_one_that_does_not_listen_only_the_latest_news_is_kept(workshop
         assert len(child._orders) + len(child._news) < 200_000
         child.signal(signal.SIGCONT)
         async with public(workshop) as outside:
-            await child.activate()
+            await child.activate(0)
             assert (await outside.get("/health")).json()["models"] == ["199" * 10_000]
 
 
 async def test_records_reach_the_log_as_json_lines(workshop):
     async with workshop() as child, public(workshop) as outside:
-        await child.activate()
+        await child.activate(0)
         await outside.get("/hello")
         lines = [json.loads(line) for line in (workshop.folder / "litellm").read_text().splitlines()]
     access = next(line for line in lines if line["logger"] == "uvicorn.access")
@@ -306,7 +306,7 @@ async def left_behind(workshop, outside):
 
 async def test_what_a_worker_starts_holds_neither_the_port_nor_our_descriptors(workshop):
     async with workshop() as child, public(workshop) as outside:
-        await child.activate()
+        await child.activate(0)
         grandchild = await left_behind(workshop, outside)
         try:
             child.signal(signal.SIGKILL)
@@ -319,7 +319,7 @@ async def test_what_a_worker_starts_holds_neither_the_port_nor_our_descriptors(w
 
 async def test_a_worker_whose_supervisor_died_lets_go_of_the_port(workshop):
     async with workshop() as child:
-        await child.activate()
+        await child.activate(0)
         child._control.shutdown(socket.SHUT_RDWR)  # what the kernel does to the other end of a dead process
         assert await child.wait() == 0
 

@@ -74,9 +74,9 @@ class MinedChild(FakeChild):
         self.mine.step("ready", self.number)
         return await super().ready()
 
-    async def activate(self):
+    async def activate(self, slot):
         self.mine.step("activate", self.number)
-        await super().activate()
+        await super().activate(slot)
 
     def drain(self, seconds):
         self.mine.step("drain")

@@ -6,6 +6,8 @@ import threading
 import time
 from typing import NamedTuple
 
+from ccproxy_supervisor.launcher.spool import Lane, Spool
+
 CHUNK = 256 << 10  # the largest read, and the size of the buffers that are handed round
 SHALLOW = 1 << 20  # what may wait for a disk that works: more would fall out of the processor's cache
 LIMIT = 16 << 20  # what may wait for one that does not
@@ -16,12 +18,15 @@ SETTLED = 1.0  # seconds without work after which spare buffers are given back
 
 
 class Piece(NamedTuple):
-    """Whole lines of *log*: `data[start:end]`."""
+    """Whole lines of *log*: `data[start:end]`. Once it is dealt with, so is *lane* up to *position*; *last* was read out."""
 
     log: str
     data: bytes | bytearray
     start: int
     end: int
+    lane: Lane | None = None
+    position: int = 0
+    last: Spool | None = None
 
     @property
     def size(self) -> int:
@@ -82,6 +87,9 @@ class Backlog:
 
     def done(self, pieces: list[Piece]) -> bool:
         """*pieces* are dealt with; returns whether nothing is left."""
+        for piece in pieces:
+            if piece.last is not None:
+                piece.last.remove()
         with self._lock:
             for piece in pieces:
                 self._held -= piece.cost

@@ -6,39 +6,47 @@ import fcntl
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio.to_thread
 
 from ccproxy_supervisor.core.lines import last_lines
+from ccproxy_supervisor.launcher.spool import STREAMS, Lane, Spool
 
-STREAMS = ("stdout", "stderr", "litellm")
 PIPE = 1 << 20  # bytes a pipe is made to hold, where the system lets us
 TAIL, LINES, WIDTH = 16 << 10, 20, 500
 
 
 @dataclass(eq=False, slots=True)
 class Pipe:
-    """Our end of one stream; *carry* is its unfinished line, to be passed on at *due*."""
+    """Our end of one stream; *carry* is its unfinished line, to be passed on at *due*. What is read is kept in *lane*."""
 
     log: str
     fd: int
     capture: Capture
+    lane: Lane | None = None
     carry: bytes = b""
     due: float = math.inf
 
 
 class Capture:
-    """The pipes of one worker; *fds* are the ends to hand to it, by stream. Raises OSError."""
+    """The pipes of one worker; *fds* are the ends to hand to it, by stream. Raises OSError.
 
-    def __init__(self, label: str, dismiss: Callable[[list[Pipe]], None]) -> None:
-        self.label, self._dismiss = label, dismiss
+    *ours* are the other ends of a worker that has its own already; without any it is dead, and *spool* is all there is.
+    """
+
+    def __init__(
+        self, dismiss: Callable[[list[Pipe]], None], spool: Spool | None, ours: Mapping[str, int] | None = None
+    ) -> None:
+        self.spool, self._dismiss = spool, dismiss
         self.fds: dict[str, int] = {}
         self.pipes: list[Pipe] = []
         try:
-            self.pipes += map(self._open, STREAMS)
+            for log in STREAMS if ours is None else ours:
+                fd = self._open(log) if ours is None else ours[log]
+                self.pipes.append(Pipe(log, fd, self, spool.lanes[log] if spool else None))
         except OSError:  # too many open files
             self.close_child_ends()
             for pipe in self.pipes:
@@ -47,13 +55,18 @@ class Capture:
         self._left, self._all_ended = len(self.pipes), threading.Event()
         self._last: tuple[bytes, ...] = ()
 
-    def _open(self, log: str) -> Pipe:
+    def _open(self, log: str) -> int:
         ours, self.fds[log] = os.pipe()
         os.set_blocking(ours, False)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             with suppress(OSError):  # the user's share of pipe memory is spent: the usual size works too
                 fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE)
-        return Pipe(log, ours, self)
+        return ours
+
+    @property
+    def ours(self) -> dict[str, int]:
+        """Our ends, by stream: a worker keeps them too, to read them itself when there is no supervisor."""
+        return {pipe.log: pipe.fd for pipe in self.pipes}
 
     def close_child_ends(self) -> None:
         while self.fds:
@@ -83,8 +96,9 @@ class Capture:
         start = start and (data.find(b"\n", start, end) + 1 or start)
         self._last = (*self._last[1 - LINES :], bytes(memoryview(data)[start:end]))
 
-    def ended(self, pipe: Pipe) -> None:
-        """The reader is done with *pipe*."""
+    def ended(self, pipe: Pipe) -> bool:
+        """The reader is done with *pipe*; returns whether that was the last."""
         self._left -= 1
         if self._left == 0:
             self._all_ended.set()
+        return self._left == 0

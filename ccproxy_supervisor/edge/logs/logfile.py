@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ccproxy_supervisor.core.rotation import fit
 from ccproxy_supervisor.edge.logs.backlog import CHUNK, Piece
+from ccproxy_supervisor.edge.logs.ledger import Ledger
+from ccproxy_supervisor.launcher.spool import Lane
 
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MOST = 64  # pieces in one call; and no megabytes, for which some kernels take six times the CPU
@@ -19,8 +21,8 @@ _MOST = 64  # pieces in one call; and no megabytes, for which some kernels take 
 class LogFile:
     """Everything raises OSError; after that `close`, and `ready` begins anew."""
 
-    def __init__(self, folder: Path, log: str) -> None:
-        self.log, self.path = log, folder / f"{log}.log"
+    def __init__(self, folder: Path, log: str, ledger: Ledger | None = None) -> None:
+        self.log, self.path, self._ledger = log, folder / f"{log}.log", ledger
         self.size = self.written = 0
         self._fd, self._identity = -1, (0, 0)
 
@@ -49,7 +51,7 @@ class LogFile:
         """Write whole lines, going on in a new file where *limit* would be exceeded, as far as *rotate* can."""
         room = limit - self.size
         batch: list[memoryview] = []
-        weight = 0
+        weight, ends = 0, dict[Lane, int]()
         for piece in pieces:
             start = piece.start
             while start < piece.end:
@@ -58,12 +60,14 @@ class LogFile:
                     batch.append(memoryview(piece.data)[start:cut])
                     weight += cut - start
                     room, start = room - (cut - start), cut
+                    if piece.lane is not None:
+                        ends[piece.lane] = piece.position - (piece.end - cut)
                 if start < piece.end or len(batch) == _MOST or weight >= CHUNK // 2:
-                    self._write(batch)
-                    batch, weight = [], 0
+                    self._write(batch, ends)
+                    batch, weight, ends = [], 0, {}
                 if start < piece.end:
                     room = limit if rotate() else sys.maxsize
-        self._write(batch)
+        self._write(batch, ends)
 
     def rename(self, name: str) -> None:
         """Give the file another name; `ready` then begins a new one."""
@@ -90,7 +94,19 @@ class LogFile:
         if self.size and os.pread(self._fd, 1, self.size - 1) != b"\n":  # a writer before us was killed in mid-line
             self.size += os.write(self._fd, b"\n")
 
-    def _write(self, batch: list[memoryview]) -> None:
+    def _write(self, batch: list[memoryview], ends: dict[Lane, int]) -> None:
+        """Write *batch*, which brings lanes to their *ends*."""
+        if self._ledger is None or not ends:
+            return self._write_all(batch)
+        self._ledger.begin(self.log, self._identity[1], self.size, sum(map(len, batch)), ends)
+        try:
+            self._write_all(batch)
+            for lane, end in ends.items():
+                lane.done(end)
+        finally:
+            self._ledger.end()
+
+    def _write_all(self, batch: list[memoryview]) -> None:
         whole = self.size
         while batch:
             try:

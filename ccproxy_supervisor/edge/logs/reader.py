@@ -8,12 +8,13 @@ import selectors
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ccproxy_supervisor.core.secrets import HIDDEN, SHORTEST, Secrets
 from ccproxy_supervisor.edge.logs.backlog import Backlog, Piece
 from ccproxy_supervisor.edge.logs.capture import PIPE, Capture, Pipe
 from ccproxy_supervisor.edge.logs.tally import Tally
+from ccproxy_supervisor.launcher.spool import Full, Spool
 
 LONGEST = 64 << 10  # an unfinished line longer than this is passed on in parts
 SILENCE = 1.0  # seconds after which an unfinished line is passed on
@@ -39,14 +40,23 @@ class Reader(threading.Thread):
         self._buffer = backlog.buffer()
         self._last_round = 0.0
 
-    def capture(self, label: str) -> Capture:
-        capture = Capture(label, lambda pipes: self._order(lambda: self._dismiss(pipes)))
+    def capture(self, spool: Spool | None, ours: Mapping[str, int] | None = None) -> Capture:
+        """Pipes for a worker, or *ours* of one that has its own, and what *spool* holds of them."""
+        capture = Capture(lambda pipes: self._order(lambda: self._dismiss(pipes)), spool, ours)
         self._order(lambda: self._admit(capture.pipes))
         return capture
+
+    def collect(self, spool: Spool) -> None:
+        """Pass on what is held of a worker that is gone."""
+        self._order(lambda: self._collect(spool))
 
     def stop(self) -> None:
         """Read what the pipes hold now, and end."""
         self._order(self._stop)
+
+    def leave(self) -> None:
+        """End, and let another supervisor go on with the pipes."""
+        self._order(self._leave)
 
     def run(self) -> None:
         while not self._stopped:
@@ -87,6 +97,32 @@ class Reader(threading.Thread):
             if pipe not in self._pipes:
                 self._selector.register(pipe.fd, selectors.EVENT_READ, pipe)
                 self._pipes.add(pipe)
+                self._take_up(pipe)
+
+    def _take_up(self, pipe: Pipe) -> None:
+        """Go on with what an earlier reader has left, as if it had been read now."""
+        if pipe.lane is None:
+            return
+        pipe.carry = pipe.lane.held()
+        if dropped := pipe.lane.dropped:
+            pipe.lane.forget_dropped()
+            self._tally.count(pipe.log, dropped=dropped)
+            self._tally.failed("keep", pipe.log, f"{dropped} bytes were too many while there was no supervisor")
+            self._tally.resumed("keep", pipe.log)
+        if cut := pipe.carry.rfind(b"\n") + 1:
+            whole, pipe.carry = pipe.carry[:cut], pipe.carry[cut:]
+            self._give(pipe, self._secrets().mask(whole))
+        if pipe.carry:
+            pipe.due = time.monotonic() + SILENCE
+        if len(pipe.carry) > LONGEST:
+            self._release(pipe)
+
+    def _collect(self, spool: Spool) -> None:
+        capture = Capture(self._dismiss, spool, {})
+        for log, lane in spool.lanes.items():
+            self._take_up(pipe := Pipe(log, -1, capture, lane))
+            self._release(pipe, final=True)
+        self._backlog.put(Piece("stdout", b"", 0, 0, last=spool))
 
     def _dismiss(self, pipes: list[Pipe]) -> None:
         for pipe in self._pipes.intersection(pipes):
@@ -98,6 +134,9 @@ class Reader(threading.Thread):
 
     def _stop(self) -> None:
         self._dismiss(list(self._pipes))
+        self._leave()
+
+    def _leave(self) -> None:
         with self._door:
             self._stopped = True
 
@@ -106,7 +145,7 @@ class Reader(threading.Thread):
         kept, view = len(pipe.carry), memoryview(self._buffer)
         view[:kept] = pipe.carry
         try:
-            got = os.readv(pipe.fd, [view[kept:]])
+            got = self._fetch(pipe, view[kept:])
         except BlockingIOError:
             return 0
         if got == 0:
@@ -122,12 +161,22 @@ class Reader(threading.Thread):
             self._release(pipe)
         return got
 
+    def _fetch(self, pipe: Pipe, room: memoryview) -> int:
+        if pipe.lane is None:
+            return os.readv(pipe.fd, [room])
+        try:
+            return pipe.lane.read(pipe.fd, room)
+        except Full:  # the disk is slower than the worker writes: what waits for it will not outlive us
+            pipe.lane.done(pipe.lane.end)
+            return pipe.lane.read(pipe.fd, room)
+
     def _end(self, pipe: Pipe) -> None:
         self._release(pipe, final=True)
         self._pipes.remove(pipe)
         self._selector.unregister(pipe.fd)
         os.close(pipe.fd)
-        pipe.capture.ended(pipe)
+        if pipe.capture.ended(pipe) and pipe.capture.spool:
+            self._backlog.put(Piece(pipe.log, b"", 0, 0, last=pipe.capture.spool))
 
     def _pass_on(self, pipe: Pipe, cut: int) -> None:
         """Pass on the whole lines at the start of the buffer."""
@@ -164,7 +213,8 @@ class Reader(threading.Thread):
             self._backlog.offer(Piece(pipe.log, b"\n", 0, 1))
         if data[end - 1] != ord("\n"):
             self._unfinished[pipe.log] = pipe
-        if self._backlog.offer(Piece(pipe.log, data, 0, end)):
+        position = pipe.lane.end - len(pipe.carry) if pipe.lane else 0
+        if self._backlog.offer(Piece(pipe.log, data, 0, end, pipe.lane, position)):
             return True
         self._tally.count(pipe.log, dropped=end)
         self._tally.failed("keep up with", pipe.log, "the disk is slower than the workers write, or hangs")

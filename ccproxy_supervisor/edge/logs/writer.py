@@ -14,6 +14,7 @@ from ccproxy_supervisor.core.model import LOGS
 from ccproxy_supervisor.core.rotation import archive_name, disk_use, next_boundary, surplus
 from ccproxy_supervisor.core.settings import LogSettings
 from ccproxy_supervisor.edge.logs.backlog import Backlog, Piece
+from ccproxy_supervisor.edge.logs.ledger import Ledger
 from ccproxy_supervisor.edge.logs.logfile import LogFile
 from ccproxy_supervisor.edge.logs.packer import Packer, tidy
 from ccproxy_supervisor.edge.logs.tally import Tally
@@ -28,13 +29,14 @@ class Writer(threading.Thread):
     """Only this thread touches the current files; others leave orders and wake it."""
 
     def __init__(
-        self, folder: Path, settings: LogSettings, backlog: Backlog, tally: Tally, clock: Callable[[], float]
-    ) -> None:
+        self, folder: Path, settings: LogSettings, backlog: Backlog, tally: Tally, clock: Callable[[], float],
+        ledger: Ledger | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(name="log-writer", daemon=True)
         self._folder, self._settings, self._backlog, self._tally = folder, settings, backlog, tally
-        self._clock = clock
+        self._clock, self._ledger = clock, ledger
         self._packer = Packer(tally)
-        self._files = {log: LogFile(folder, log) for log in LOGS}
+        self._files = {log: LogFile(folder, log, ledger) for log in LOGS}
         self._retry = dict.fromkeys(LOGS, 0.0)
         self._boundary = self._seen = 0.0
         self._adopt: tuple[Path, LogSettings] | None = None
@@ -105,7 +107,7 @@ class Writer(threading.Thread):
             if folder != self._folder:
                 for file in self._files.values():
                     file.close()
-                self._folder, self._files = folder, {log: LogFile(folder, log) for log in LOGS}
+                self._folder, self._files = folder, {log: LogFile(folder, log, self._ledger) for log in LOGS}
             self._begin()
 
     def _follow_order(self) -> None:
@@ -134,6 +136,9 @@ class Writer(threading.Thread):
                 self._give_up(file, error)
             else:
                 self._tally.resumed("write", log)
+        for piece in pieces:  # those that were dropped too
+            if piece.lane is not None:
+                piece.lane.done(piece.position)
         written = file.written - before
         self._tally.count(log, written=written, dropped=sum(piece.size for piece in pieces) - written)
         self._allowance -= written
