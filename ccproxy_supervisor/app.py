@@ -249,6 +249,8 @@ class Daemon:
         slots = [Slot(number, old.record, old.restarts, old.last_ending) for number, old in saved.slots.items()]
         answer = partial(self._answer, public)
         with public:
+            if not survivors and not self.takeover.remaining:
+                self.births.forget_counters()
             if all(survivor.plan == self.plan for survivor in survivors):
                 self._forget_births()
             self.supervisor = Supervisor(

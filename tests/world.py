@@ -54,7 +54,7 @@ class World:
         )
         self.upgrader = Upgrader(self.environments, advisories(["6.6.6"]), hands, wait=self.wait)
 
-    def resolve(self, requirement, before):
+    def resolve(self, requirement, before, wanted, pinned):
         self.before = before
         return self.hand(f"resolve {requirement}") or lock_of(NEW)
 

@@ -34,7 +34,7 @@ def init(home: str | None, *, no_litellm: bool) -> None:
     if not no_litellm:
         with shop(place) as opened:
             settings = parse(place.read(place.settings_file))
-            opened.first(settings.proxy.python, settings.upgrade.denied)
+            opened.first(settings.proxy.python, settings.upgrade.denied, settings.proxy.packages)
             plan = place.read_plan(os.environ, sys.executable)
         say(f"Start it with: ccproxy-supervisor run --config {place.settings_file}")
         say(f"and then try:  {question(place.folder, plan)}")

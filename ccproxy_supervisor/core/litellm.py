@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ccproxy_supervisor.core import command
 from ccproxy_supervisor.core.deployment import Model, deployment, ollama_name
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path, nearest
 from ccproxy_supervisor.core.includes import REFERENCE, Include, Merged, gather, is_reference
 from ccproxy_supervisor.core.losses import inactive, losses
 from ccproxy_supervisor.core.modules import dotted_names
+from ccproxy_supervisor.core.needs import missing, needs
 from ccproxy_supervisor.core.rules import Rules
 
 __all__ = ["MASTER_KEY", "LiteLLMConfig", "Model", "parse_litellm", "same_model"]
@@ -31,7 +33,8 @@ class LiteLLMConfig:
 
     *variables* are those that it sets itself and that are set nowhere else. *dropped* names the models that LiteLLM
     would leave out, each with the reason, *expected* counts the deployments that it has to make of each name. *text* says
-    all that the config says, in one file; *names* are those in it that could be of Python modules.
+    all that the config says, in one file; *names* are those in it that could be of Python modules, *integrations* those that
+    need more packages than LiteLLM itself.
     """
 
     models: tuple[Model, ...]
@@ -40,6 +43,7 @@ class LiteLLMConfig:
     dropped: tuple[tuple[str, Fault], ...] = ()
     expected: tuple[tuple[str, int], ...] = ()
     text: str = field(default="", repr=False, compare=False)
+    integrations: frozenset[str] = frozenset()
     names: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
 
@@ -65,7 +69,8 @@ def parse_litellm(
     names = frozenset(dotted_names(merged.value))
     return LiteLLMConfig(
         models, tuple(merged.warnings), tuple(reader.variables.items()), tuple(reader.dropped),
-        tuple(reader.expected.items()), merged.text, names,
+        tuple(reader.expected.items()), merged.text,
+        frozenset(name for _, name, _ in needs(merged.value)), names,
     )  # fmt: skip
 
 
@@ -103,6 +108,7 @@ class _Reader:
 
     def read(self) -> None:
         self._settings()
+        self._start()
         self._variables()
         self._references()
         entries = self.merged.value.get("model_list") or ()
@@ -137,6 +143,13 @@ class _Reader:
             advice = f"must be {REFERENCE}{MASTER_KEY} or absent; the supervisor keeps the key"
         self._fault(("general_settings", "master_key"), advice)
 
+    def _start(self) -> None:
+        """What LiteLLM would need at its start, and does not find here."""
+        if why := command.database(self._section("general_settings")):
+            self._fault(("general_settings", "database_url"), why)
+        for path, why in missing(self.merged.value, self.rules.installed) if self.rules else ():
+            self._fault(path, why)
+
     def _variables(self) -> None:
         """LiteLLM sets these after it has looked references up, so a worker is started with them."""
         variables = self._section("environment_variables")
@@ -144,7 +157,11 @@ class _Reader:
             self._fault(("environment_variables", MASTER_KEY), "belongs to the supervisor; remove it, see proxy.auth")
         for name, written in variables.items():
             value = self._resolved(written)
-            if name in _NOT_ITS:
+            for _, instead in command.unheard({name: ""}):
+                self._warn(("environment_variables", name), instead)
+            if why := command.refused(name, str(value)):
+                self._fault(("environment_variables", name), why)
+            elif name in _NOT_ITS:
                 self._warn(("environment_variables", name), "LiteLLM ignores this; set it in proxy.env")
             elif not name or "=" in name or "\0" in f"{name}{value}":
                 self._fault(("environment_variables", name), "is no environment variable")

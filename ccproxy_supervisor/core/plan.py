@@ -14,6 +14,7 @@ from ccproxy_supervisor.core.litellm import MASTER_KEY, LiteLLMConfig
 from ccproxy_supervisor.core.secrets import SHORTEST
 from ccproxy_supervisor.core.settings import ProxySettings, Settings
 
+COUNTERS = "PROMETHEUS_MULTIPROC_DIR"  # where prometheus_client adds up what several processes count
 CONFIG = "CONFIG_FILE_PATH"  # where LiteLLM looks for its config
 #: What a worker takes over from the daemon's environment: launchd, a terminal and a test give it the same rest.
 INHERITED = (

@@ -27,6 +27,8 @@ class Rules:
     fields: Mapping[str, frozenset[str]]
     providers: frozenset[str]
     models: Callable[[], str]
+    installed: frozenset[str] = frozenset()
+    """What is in LiteLLM's environment, by canonical names."""
 
     def wanted(self, name: str, value: Any) -> str | None:
         """Say what field *name* must be if *value* is not; None where it may be so, or is not judged."""

@@ -19,6 +19,7 @@ __all__ = ["Change", "Settings", "changes", "examine", "parse", "schema"]
 Text = Annotated[str, AfterValidator(values.text), Field(json_schema_extra={"minLength": 1})]
 Host = Annotated[str, AfterValidator(values.host)]
 Version = Annotated[str, AfterValidator(values.version), Field(json_schema_extra={"pattern": f"^{values.VERSION}$"})]
+Package = Annotated[str, AfterValidator(values.package)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Switch = Annotated[
     Literal["auto", "on", "off"],
@@ -80,6 +81,8 @@ class ProxySettings(_Strict):
     """Replace a worker that uses more."""
     max_age: Timeout | None = None
     """Replace a worker that is older."""
+    packages: tuple[Package, ...] = ()
+    """What LiteLLM's environment has besides litellm[proxy], by name and version; `upgrade` puts it there."""
 
 
 class RestartSettings(_Strict):

@@ -13,6 +13,8 @@ _OURS = {
     "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "set proxy.auth",
 }
 REFERENCE = "os.environ/"  # as LiteLLM's config names a secret
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_SPECIFIER = r"(?:==|!=|~=|>=|<=|>|<)[A-Za-z0-9.*+!_]+"
 VERSION = r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?"  # as a package index spells it
 
 
@@ -46,6 +48,15 @@ def version(value: str) -> str:
     """One release of a package: a range or a pattern would be equal to none."""
     if not re.fullmatch(VERSION, value, re.ASCII):
         raise ValueError(f"must be one version such as 1.82.7, not {value[:40]!r}")
+    return value
+
+
+def package(value: str) -> str:
+    """A package by its name, and which versions of it: a URL or a path could bring anything."""
+    if not re.fullmatch(rf"{_NAME}(\[{_NAME}(,{_NAME})*\])?({_SPECIFIER}(,{_SPECIFIER})*)?", value, re.ASCII):
+        raise ValueError(
+            f"must be the name of a package, as prometheus-client or prometheus-client>=0.20,<1, not {value[:40]!r}"
+        )
     return value
 
 

@@ -10,7 +10,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from ccproxy_supervisor.core.known import known
+from ccproxy_supervisor.deploy.locks import packages
 from ccproxy_supervisor.edge.home import interpreter_fault
 
 STAMP = "ccproxy.lock"
@@ -40,6 +41,14 @@ class Environment:
     @property
     def stamp(self) -> Path:
         return self.path / STAMP
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What it was asked to have besides litellm[proxy]."""
+        try:
+            return packages(self.stamp.read_text())
+        except (OSError, ValueError):
+            return ()
 
     @property
     def complete(self) -> bool:
@@ -98,11 +107,10 @@ class Environments:
         found = [entry for entry in os.scandir(self.folder) if entry.is_dir(follow_symlinks=False)]
         return [Environment(Path(entry)) for entry in sorted(found, key=lambda entry: -entry.stat().st_mtime)]
 
-    def find(self, version: str) -> Environment | None:
-        """A whole environment of *version* whose interpreter runs."""
-        return next(
-            (each for each in self.all() if each.version == version and each.complete and not each.broken), None
-        )
+    def find(self, version: str, packages: Sequence[str] = ()) -> Environment | None:
+        """A whole environment of *version* with *packages* whose interpreter runs."""
+        whole = (each for each in self.all() if each.version == version and each.complete and not each.broken)
+        return next((each for each in whole if each.packages == tuple(packages)), None)
 
     def fresh(self, version: str) -> Environment:
         """Name a new folder for *version*; what an interrupted installation left is removed."""
@@ -113,9 +121,10 @@ class Environments:
         return Environment(next(self.folder / name for name in names if not (self.folder / name).exists()))
 
     def switch(self, new: Environment) -> None:
-        """Make *new* the one in use, in one step; another version that was in use is the previous one from then on."""
+        """Make *new* the one in use, in one step; one of another version or with other packages is the previous one then."""
         current = self.current
-        before = current if current and current.version != new.version else self.previous
+        other = current and (current.version, current.packages) != (new.version, new.packages)
+        before = current if other else self.previous
         _link(self._way_back(new), before.path.name if before else None)
         self.use(new)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -13,6 +13,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from ccproxy_supervisor.deploy.errors import InstallError
+
+_WITH = "# with "
 
 
 def shipped(version: str) -> str | None:
@@ -31,6 +33,21 @@ def from_report(report: dict[str, Any]) -> str:
             raise InstallError(f"cannot lock {pin}: the package index names no sha256 of it; nothing was downloaded")
         lines.append(f"{pin} --hash=sha256:{sha256}")
     return "\n".join(sorted(lines)) + "\n"
+
+
+def added(lock: str, packages: Sequence[str], resolved: str) -> str:
+    """Return *lock* with what *resolved*, another lock, has beyond it: that of *packages*, which the result names."""
+    known = pins(lock)
+    lines = [line for line in resolved.splitlines() if line[:1] not in ("", "#")]
+    more = [line for line in lines if not lock or line.partition("==")[0] not in known]
+    here = () if not more or "# for " in lock else (f"# for {_here()}",)
+    return "\n".join([f"{_WITH}{', '.join(packages)}", *here, *filter(None, [lock.rstrip()]), *more]) + "\n"
+
+
+def packages(lock: str) -> tuple[str, ...]:
+    """What *lock* was asked to have besides litellm[proxy]."""
+    line = next((line for line in lock.splitlines() if line.startswith(_WITH)), "")
+    return tuple(filter(None, line.removeprefix(_WITH).split(", ")))
 
 
 def fits(lock: str) -> bool:

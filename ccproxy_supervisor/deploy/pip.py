@@ -12,10 +12,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ccproxy_supervisor.deploy.errors import InstallError
@@ -28,19 +29,24 @@ _OURS = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON", "PIP_
 #: Said by the environment, which goes before pip.conf; where we want one of them it is on the command line.
 _NOT_ASKED = {"PIP_REQUIRE_HASHES": "0", "PIP_DRY_RUN": "0", "PIP_NO_DEPS": "0"}
 _NAME_ONE = "name one on purpose, with --to VERSION, or do without waiting: upgrade.wait: 0s"
+NONE: Mapping[str, str] = MappingProxyType({})
 _PATIENCE = 5.0  # seconds for an interrupted pip to clean up
 _UNREACHABLE = ("Temporary failure in name resolution", "Failed to resolve", "nodename nor servname", "Network is unreachable",
                 "NewConnectionError", "ProxyError", "Connection refused", "ConnectTimeout", "Read timed out", "SSLError")  # fmt: skip
 
 
 def resolve(
-    requirement: str, progress: Progress, inherit: Sequence[int] = (), before: datetime | None = None
-) -> dict[str, Any]:
-    """Have pip choose versions for *requirement*, of what was uploaded *before*; returns its report. Raises `InstallError`."""
+    requirement: str, progress: Progress, inherit: Sequence[int] = (), before: datetime | None = None,
+    wanted: Sequence[str] = (), pinned: Mapping[str, str] = NONE,
+) -> dict[str, Any]:  # fmt: skip
+    """Have pip choose versions for *requirement*, and what else is *wanted*, of what was uploaded *before*, save what is
+    *pinned*; returns its report. Raises `InstallError`."""
     with tempfile.TemporaryDirectory(prefix="ccproxy-") as folder:
-        report = Path(folder, "report.json")
-        words = ("install", *_WHEELS, *_HERE, "--dry-run", "--ignore-installed", "--report", str(report))
-        _run((*words, *_uploaded(before), requirement), f"resolve {requirement}", progress, inherit)
+        report, constraints = Path(folder, "report.json"), Path(folder, "constraints.txt")
+        constraints.write_text("".join(f"{name}=={version}\n" for name, version in pinned.items()))
+        words = ["install", *_WHEELS, *_HERE, "--dry-run", "--ignore-installed", "--report", str(report)]
+        words += [*_uploaded(before), "--constraint", str(constraints)]
+        _run((*words, requirement, *wanted), f"resolve {', '.join((requirement, *wanted))}", progress, inherit)
         resolved: dict[str, Any] = json.loads(report.read_text())
     return resolved
 

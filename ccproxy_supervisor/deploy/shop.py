@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -46,10 +47,10 @@ class Shop:
         self._home, self._daemon, self._say, self._show, self._confirm = home, daemon, say, show, confirm
         self._environments = Environments(home.folder)
 
-    def first(self, python: str, denied: Iterable[str] = ()) -> None:
+    def first(self, python: str, denied: Iterable[str] = (), wanted: Sequence[str] = ()) -> None:
         """Give a home that has none its LiteLLM, the pinned version, unless it is denied.
 
-        *python* is `proxy.python` of the settings, *denied* `upgrade.denied`.
+        *python* and *wanted* are `proxy.python` and `proxy.packages` of the settings, *denied* `upgrade.denied`.
         """
         environments, current = self._environments, self._environments.current
         if not self._ours(python) or (environments.link.is_dir() and not environments.link.is_symlink()):
@@ -62,9 +63,12 @@ class Shop:
         with self._open("install", version) as inherit:
             lock = locks.shipped(version)
             assert lock is not None, "the package carries the lock of the version it pins"
+            if wanted:
+                resolved = self._resolve(inherit, f"litellm[proxy]=={version}", None, wanted, locks.pins(lock))
+                lock = locks.added(lock, wanted, resolved)
             for why in advisories(denied).denied(locks.pins(lock)):
                 raise RefusedError(f"refused {why}")
-            if found := environments.find(version):
+            if found := environments.find(version, wanted):
                 examine(found, version)
             environments.switch(found or install(environments, version, lock, self._filler(inherit), self._say))
         return self._say(f"LiteLLM {version} is installed")
@@ -106,14 +110,18 @@ class Shop:
                 f"cannot change LiteLLM: {self._environments.link} is not from init; move it away, run init"
             )
         hands = Hands(
-            resolve=lambda requirement, before: locks.from_report(pip.resolve(requirement, lambda _: None, (inherit,), before)),
+            resolve=partial(self._resolve, inherit),
             releases=partial(pip.releases, "litellm"),
             fill=self._filler(inherit), prove=self._prove, roll=self._roll, follow=self._follow, named=self._named,
             confirm=self._confirm, say=self._say,
         )  # fmt: skip
-        return Upgrader(
-            self._environments, advisories(settings.upgrade.denied), hands, settings.upgrade.keep, settings.upgrade.wait
-        )
+        known, upgrade = advisories(settings.upgrade.denied), settings.upgrade
+        return Upgrader(self._environments, known, hands, upgrade.keep, upgrade.wait, settings.proxy.packages)
+
+    def _resolve(
+        self, inherit: int, requirement: str, before: datetime | None, wanted: Sequence[str], pinned: Mapping[str, str]
+    ) -> str:
+        return locks.from_report(pip.resolve(requirement, lambda _: None, (inherit,), before, wanted, pinned))
 
     def _filler(self, inherit: int) -> Fill:
         def fill(python: Path, lock: Path) -> None:
@@ -123,7 +131,9 @@ class Shop:
 
     def _in_use(self, target: Target) -> bool:
         current = self._environments.current
-        return bool(current and current.version == target.version and current.complete and not current.broken)
+        if current is None or not current.complete or current.broken:
+            return False
+        return (current.version, current.packages) == (target.version, locks.packages(target.lock))
 
     def _catch_up(self, version: str, *, dry_run: bool) -> None:
         """Nothing is to be done but, perhaps, for a daemon or some of its workers that missed it to follow."""

@@ -5,7 +5,7 @@ Every step leaves a home that works: an environment counts when it is complete, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from ccproxy_supervisor.deploy.advisories import Advisories
 from ccproxy_supervisor.deploy.environments import Environment, Environments
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.litellm import Fill, Say, examine, install, summary
+from ccproxy_supervisor.deploy.pip import NONE
 from ccproxy_supervisor.edge.home import packages
 
 SHOWN = 3  # of many releases that were passed over
@@ -23,14 +24,15 @@ SHOWN = 3  # of many releases that were passed over
 
 @dataclass(frozen=True, slots=True)
 class Hands:
-    """What the work needs of the world. *resolve* makes a lock for a requirement, of what was uploaded before a time;
-    *releases* are those of LiteLLM that were, the newest first; None: whenever that was.
+    """What the work needs of the world. *resolve* makes a lock for a requirement, of what was uploaded before a time (None:
+    whenever that was), with more that is wanted and what is pinned; *releases* are those of LiteLLM before a time, the newest
+    first.
 
     *roll* brings a daemon to a new version, *follow* only those of its workers that are not where `venv` leads; *prove* and
     both raise `InstallError`. *named* are the interpreters of its workers.
     """
 
-    resolve: Callable[[str, datetime | None], str]
+    resolve: Callable[[str, datetime | None, Sequence[str], Mapping[str, str]], str]
     releases: Callable[[datetime | None], list[str]]
     fill: Fill
     prove: Callable[[Path], None]
@@ -53,25 +55,26 @@ class Upgrader:
     """Changes the LiteLLM of one home."""
 
     def __init__(
-        self, environments: Environments, advisories: Advisories, hands: Hands, keep: int = 2, wait: float = 0.0
-    ) -> None:
+        self, environments: Environments, advisories: Advisories, hands: Hands, keep: int = 2, wait: float = 0.0,
+        wanted: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self._environments, self._advisories, self._hands, self._keep = environments, advisories, hands, keep
-        self._wait = wait
+        self._wait, self._wanted = wait, tuple(wanted)
 
     def find(self, version: str | None) -> Target:
         """Choose the lock of *version*, or of the newest release that may be installed (None). Downloads metadata only."""
         if version is not None:
             self._refuse_denied({"litellm": version})
-            return Target(version, locks.shipped(version) or self._resolve(f"litellm[proxy]=={version}"))
+            return Target(version, self._lock(version, self._wanted))
         unwanted = ",".join(f"!={denied}" for denied in self._advisories.unwanted("litellm"))
         before = datetime.now(UTC) - timedelta(seconds=self._wait) if self._wait else None
-        lock = self._resolve(f"litellm[proxy]{unwanted}", before)
+        lock = self._resolve(f"litellm[proxy]{unwanted}", before, self._wanted)
         self._tell_passed_over(locks.pins(lock)["litellm"], before)
         newest, current = locks.pins(lock)["litellm"], self._environments.current
         if current and locks.older(newest, current.version):
             why = f"the newest whose packages can all be installed here, and {current.version} is in use"
             raise RefusedError(f"refused LiteLLM {newest}: it is {why}")
-        return Target(newest, locks.shipped(newest) or lock)
+        return Target(newest, self._lock(newest, self._wanted, lock))
 
     def _tell_passed_over(self, chosen: str, before: datetime | None) -> None:
         """Say which newer releases were not chosen, and why."""
@@ -106,7 +109,7 @@ class Upgrader:
         known = self._advisories.known({"litellm": target.version} | locks.pins(target.lock))
         if known and not self._hands.confirm(f"LiteLLM {target.version} has {len(known)} known vulnerabilities."):
             raise RefusedError(f"refused LiteLLM {target.version}: {'; '.join(known)} (not confirmed; see --yes)")
-        found = self._environments.find(target.version)
+        found = self._environments.find(target.version, locks.packages(target.lock))
         if found:
             examine(found, target.version)
         self._change(found or self._install(target))
@@ -143,12 +146,30 @@ class Upgrader:
         """The lock it was made from, if it is good for the Python at hand."""
         made_from = current.stamp.read_text() if current.complete else ""
         usable = made_from if made_from and locks.fits(made_from) else None
-        return locks.shipped(current.version) or usable or self._resolve(f"litellm[proxy]=={current.version}")
+        if usable and current.packages:
+            return usable
+        return self._lock(current.version, current.packages, usable)
 
-    def _resolve(self, requirement: str, before: datetime | None = None) -> str:
+    def _lock(self, version: str, wanted: Sequence[str], found: str | None = None) -> str:
+        """The lock that is shipped, else *found*, else a new one; with what is *wanted* nothing that is shipped changes."""
+        shipped = locks.shipped(version)
+        if not wanted:
+            return shipped or found or self._resolve(f"litellm[proxy]=={version}")
+        pinned = locks.pins(shipped) if shipped else NONE
+        if shipped or not found:
+            found = self._resolve(f"litellm[proxy]=={version}", None, wanted, pinned)
+        return locks.added(shipped or "", wanted, found)
+
+    def _resolve(
+        self,
+        requirement: str,
+        before: datetime | None = None,
+        wanted: Sequence[str] = (),
+        pinned: Mapping[str, str] = NONE,
+    ) -> str:
         since = f", of what was uploaded before {before:%Y-%m-%d %H:%M} UTC" if before else ""
-        self._hands.say(f"choosing versions for {requirement}{since}")
-        return self._hands.resolve(requirement, before)
+        self._hands.say(f"choosing versions for {', '.join((requirement, *wanted))}{since}")
+        return self._hands.resolve(requirement, before, wanted, pinned)
 
     def _install(self, target: Target) -> Environment:
         return install(self._environments, target.version, target.lock, self._hands.fill, self._hands.say)

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ccproxy_supervisor.core.model import Journal, Note
-from ccproxy_supervisor.core.plan import Birth
+from ccproxy_supervisor.core.plan import COUNTERS, Birth
 
 _NOT_LINKED = frozenset({"run", "__pycache__"})  # this folder is in the one; Python writes into the other
 
@@ -33,6 +33,8 @@ class Births:
         """
         place = self._place(birth)
         try:
+            if counters := dict(birth.env).get(COUNTERS):
+                Path(counters).mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, text in birth.sources.kept:
                 _write(place / name, text.encode())
             _link(Path(birth.config).parent, place, {name for name, _ in birth.sources.kept})
@@ -49,6 +51,10 @@ class Births:
             for entry in list(os.scandir(self._folder)):
                 if entry.name not in places:
                     shutil.rmtree(entry.path, ignore_errors=True)  # what stays only takes room
+
+    def forget_counters(self) -> None:
+        """What workers of earlier supervisors counted; only while there are none."""
+        shutil.rmtree(self._folder.with_name("prometheus"), ignore_errors=True)
 
     def _place(self, birth: Birth) -> Path:
         whole = json.dumps([birth.config, birth.sources.kept]).encode()

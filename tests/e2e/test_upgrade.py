@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,12 +23,13 @@ from ccproxy_supervisor.deploy import locks, pip
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.errors import InstallError
 from ccproxy_supervisor.deploy.home import FILES
+from ccproxy_supervisor.deploy.inspection import inspect
 from ccproxy_supervisor.deploy.litellm import install
 from ccproxy_supervisor.edge import upgrades
 from ccproxy_supervisor.edge.home import Home
 from daemon import ROOT, Daemon
 from load import Load, question
-from real import real
+from real import real, shipped
 from wheels import release
 
 pytestmark = pytest.mark.real
@@ -94,6 +96,43 @@ def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(pinned):
     assert (status["litellm"], daemon.status()["litellm"]) == (OTHER, upgrades.pinned())
     assert f'litellm="{upgrades.pinned()}"' in daemon.metrics()
     assert {worker["last_ending"]["cause"] for worker in daemon.status()["workers"]} == {"upgrade"}
+
+
+@pytest.mark.xdist_group("litellm-1")
+def test_a_package_that_an_integration_needs_is_refused_in_words_then_installed_and_used(pinned):
+    config = shipped(litellm_settings={"callbacks": ["prometheus"], "require_auth_for_metrics_endpoint": False})
+    pinned.write("config.yaml", config)
+    checked, started = typed(pinned, "check"), typed(pinned, "run")
+
+    assert (checked.returncode, started.returncode) == (78, 78)
+    for told in (checked, started):
+        assert "litellm_settings.callbacks[0]: prometheus needs the package prometheus-client" in told.stderr
+        assert "add it to proxy.packages and run: ccproxy-supervisor upgrade" in told.stderr
+
+    pinned.change(proxy={"packages": ["prometheus-client>=0.20,<1"], "workers": 2})
+    upgraded = typed(pinned, "upgrade")
+
+    assert upgraded.returncode == 0, upgraded.stderr
+    assert "prometheus-client" in upgraded.stdout
+    assert Environments(pinned.folder).current.path.name == f"{upgrades.pinned()}-2"
+    assert inspect(Environments(pinned.folder).current.path) == []
+    assert typed(pinned, "check").returncode == 0
+    assert typed(pinned, "upgrade").stdout.endswith(f"LiteLLM {upgrades.pinned()} is in use; nothing to do\n")
+
+    daemon = pinned.start(seconds=300)
+    for _ in range(6):
+        body = {"model": "mock", "messages": [{"role": "user", "content": "hi"}]}
+        assert httpx.post(daemon.url + "/v1/chat/completions", json=body, timeout=60).status_code == 200
+
+    def counted():
+        text = daemon.get("/metrics/", timeout=60).text
+        found = re.findall(
+            r'^litellm_proxy_total_requests_metric_total\{.*requested_model="mock".*\} ([0-9.]+)$', text, re.MULTILINE
+        )
+        return sum(map(float, found))
+
+    daemon.until(lambda _: counted() == 6, 60)
+    assert {counted() for _ in range(6)} == {6}
 
 
 # Releases of the stub: installed by the real pip, started by the real launcher.

@@ -191,3 +191,16 @@ def test_what_cannot_be_removed_costs_nothing_but_room(births, home):
     births.forget([birth(home)])
 
     assert folder.is_dir()
+
+
+def test_the_folder_that_workers_count_in_is_there_before_they_are(births, home):
+    made = home.run / "prometheus"
+    write(home, "supervisor.yaml", f"proxy: {{port: 20101, env: {{PROMETHEUS_MULTIPROC_DIR: '{made}'}}}}\n")
+    births.keep(birth(home))
+
+    assert made.is_dir()
+
+    births.forget_counters()
+    births.forget_counters()
+
+    assert not made.exists()

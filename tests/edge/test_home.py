@@ -168,6 +168,54 @@ def test_a_worker_is_born_with_the_variables_that_its_config_sets_and_they_are_h
     assert b"s3cret-of-it" in plan.secrets
 
 
+def settings_with(home, proxy):
+    write(home, "supervisor.yaml", f"proxy: {{port: 20101, {proxy}}}\nadmin: {{port: 20102}}\n")
+
+
+def test_what_only_litellms_own_command_would_do_is_refused_where_it_is_written(home):
+    settings_with(home, "env_file: s.env, env: {DATABASE_URL: 'postgresql://h/d'}")
+    write(home, "s.env", "USE_AWS_KMS=True\n")
+
+    told = faults(home)
+
+    assert [line.partition(": a ")[0] for line in told[:1]] == ["supervisor.yaml: proxy.env.DATABASE_URL"]
+    assert told[1].startswith("s.env: USE_AWS_KMS: only LiteLLM's own command decrypts")
+
+
+def test_variables_that_do_nothing_are_warned_of_where_they_are_written(home):
+    settings_with(home, "env_file: s.env, env: {PORT: '4000'}, packages: [extra>=1]")
+    write(home, "s.env", "NUM_WORKERS=4\n")
+
+    told = [str(warning) for warning in home.read_plan(ENVIRON).warnings]
+
+    assert "supervisor.yaml: proxy.env.PORT: only LiteLLM's own command reads this; set proxy.port" in told
+    assert "s.env: NUM_WORKERS: only LiteLLM's own command reads this; set proxy.workers" in told
+
+
+def test_with_a_path_of_its_own_litellm_keeps_its_pages_in_the_home(home):
+    settings_with(home, "env: {SERVER_ROOT_PATH: /gateway}")
+    (one,) = {value for name, value in home.read_plan(ENVIRON).birth.env if name == "LITELLM_UI_PATH"}
+
+    assert one.startswith(str(home.run / "ui"))
+
+    settings_with(home, "env: {SERVER_ROOT_PATH: /other}")
+    assert dict(home.read_plan(ENVIRON).birth.env)["LITELLM_UI_PATH"] != one
+    settings_with(home, "env: {SERVER_ROOT_PATH: /, OTHER: x}")
+    assert "LITELLM_UI_PATH" not in dict(home.read_plan(ENVIRON).birth.env)
+    settings_with(home, "env: {SERVER_ROOT_PATH: /other, LITELLM_UI_PATH: /mine}")
+    assert dict(home.read_plan(ENVIRON).birth.env)["LITELLM_UI_PATH"] == "/mine"
+
+
+@pytest.mark.parametrize(("proxy", "together"), [("workers: 1", False), ("workers: 2", True), ("standby: 1", True)])
+def test_workers_behind_one_port_count_together(home, proxy, together):
+    write(home, "config.yaml", LITELLM + "litellm_settings: {callbacks: [prometheus]}\n")
+    settings_with(home, proxy)
+
+    env = dict(home.read_plan(ENVIRON).birth.env)
+
+    assert env.get("PROMETHEUS_MULTIPROC_DIR") == (str(home.run / "prometheus") if together else None)
+
+
 def test_faults_of_all_files_are_told_together(home):
     write(home, "supervisor.yaml", "proxy: {env_file: s.env, python: gone/python}\nlogs: {keep: 0}\n")
     write(home, "s.env", "lonely\n")

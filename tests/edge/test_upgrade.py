@@ -324,7 +324,7 @@ def place(tmp_path, monkeypatch):
     folder = tmp_path / "home"
     prepare(folder, [].append)
     monkeypatch.setattr(shop.pip, "install", lambda python, lock, progress, inherit: fill(python, lock))
-    monkeypatch.setattr(shop.pip, "resolve", lambda requirement, progress, inherit, before=None: resolved(requirement))
+    monkeypatch.setattr(shop.pip, "resolve", lambda requirement, *_: resolved(requirement))
     (folder / "config.yaml").write_text(ECHO)
     shop.install(Environments(folder), OLD + ".1", lock_of(OLD + ".1"), fill, [].append)
     Environments(folder).switch(Environments(folder).find(OLD + ".1"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from functools import lru_cache, partial
 from glob import escape, glob
 from pathlib import Path
 
 from ccproxy_supervisor.core.rules import Rules, rules
+from ccproxy_supervisor.edge.home.denied import packages
 
 
 def litellm_version(python: str) -> str | None:
@@ -36,9 +38,14 @@ def cost_map(python: str) -> str:
         return ""
 
 
-@lru_cache(maxsize=2)
-def litellm_rules(python: str, _version: str | None) -> Rules | None:
+def litellm_rules(python: str, version: str | None) -> Rules | None:
     """What LiteLLM in the environment of *python* takes, by its own files; None where it has none. Runs nothing."""
+    known = _rules(python, version)
+    return known and replace(known, installed=frozenset(packages(Path(python).parents[1])))
+
+
+@lru_cache(maxsize=2)
+def _rules(python: str, _version: str | None) -> Rules | None:
     prefix = os.path.dirname(os.path.dirname(python))
     found = glob(os.path.join(escape(prefix), "lib", "python*", "site-packages", "litellm"))
     try:

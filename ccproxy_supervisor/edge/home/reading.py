@@ -7,8 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
+from ccproxy_supervisor.core import command
 from ccproxy_supervisor.core.checks import strangers
 from ccproxy_supervisor.core.contacts import Contacts, contacts
 from ccproxy_supervisor.core.costmap import with_modes
@@ -16,11 +18,12 @@ from ccproxy_supervisor.core.envfile import parse_env
 from ccproxy_supervisor.core.faults import ConfigError, Fault
 from ccproxy_supervisor.core.litellm import LiteLLMConfig, parse_litellm
 from ccproxy_supervisor.core.modules import modules
-from ccproxy_supervisor.core.plan import Plan, Sources, birth, own_key, secrets, too_short, worker_env
+from ccproxy_supervisor.core.needs import unmet
+from ccproxy_supervisor.core.plan import COUNTERS, Plan, Sources, birth, own_key, secrets, too_short, worker_env
 from ccproxy_supervisor.core.rules import Rules
 from ccproxy_supervisor.core.settings import ProxySettings, Settings, examine
 from ccproxy_supervisor.edge.home import custody
-from ccproxy_supervisor.edge.home.denied import unfit
+from ccproxy_supervisor.edge.home.denied import packages, unfit
 from ccproxy_supervisor.edge.home.handlers import compiled, newer, parsed
 from ccproxy_supervisor.edge.home.home import Home
 from ccproxy_supervisor.edge.home.interpreter import (
@@ -67,7 +70,9 @@ class _Reading:
         told = Contacts()
         with self._gathered():
             told = contacts(self.settings, self._env_file(self.settings.notify.env_file, "notify.env_file"))
-        env = worker_env(environ, str(self.config), (secret or {}) | proxy.env, key)
+        written = (secret or {}) | proxy.env
+        env = worker_env(environ, str(self.config), written, key) | self._ours(written)
+        self.faults += self._refused(secret or {})
         with self._gathered():
             python = interpreter or self._python(proxy)
         with self._gathered():
@@ -82,12 +87,38 @@ class _Reading:
         if self.faults:
             raise ConfigError(dict.fromkeys(self.faults))
         litellm = replace(litellm, models=with_modes(litellm.models, partial(cost_map, python)))
-        own = dict(litellm.variables)
+        own = dict(litellm.variables) | self._counters(litellm)
         sources = Sources(tuple((str(path), text) for path, text in self.texts.items()), tuple(kept.items()))
         born = birth(python, str(self.config), sources, own | env, proxy.auth, litellm_version(python))
         hidden = (*secrets(key, secret or {}, own | proxy.env), *(each.encode() for each in told.secrets))
-        odd = (*too_short(secret or {}, str(proxy.env_file)), *strangers(litellm.models, self.settings.models, name))
+        odd = [*too_short(secret or {}, str(proxy.env_file)), *strangers(litellm.models, self.settings.models, name)]
+        odd += [Fault(name, why, f"proxy.env.{variable}") for variable, why in command.unheard(proxy.env)]
+        odd += [Fault(str(proxy.env_file), f"{variable}: {why}") for variable, why in command.unheard(secret or {})]
+        odd += [Fault(name, why, "proxy.packages") for why in unmet(proxy.packages, packages(Path(python).parents[1]))]
         return Plan(self.settings, litellm, born, hidden, (*litellm.warnings, *odd), told)
+
+    def _refused(self, secret: Mapping[str, str]) -> Iterator[Fault]:
+        """Variables that LiteLLM's own command acts upon at its start."""
+        proxy, name = self.settings.proxy, self.home.shown(self.home.settings_file)
+        for variable, value in proxy.env.items():
+            if why := command.refused(variable, value):
+                yield Fault(name, why, f"proxy.env.{variable}")
+        for variable, value in secret.items():
+            if why := command.refused(variable, value):
+                yield Fault(str(proxy.env_file), f"{variable}: {why}")
+
+    def _ours(self, written: Mapping[str, str]) -> dict[str, str]:
+        """With a path of its own LiteLLM rewrites its pages: not those of its package, which stay as they were inspected."""
+        root = written.get("SERVER_ROOT_PATH", "").strip("/")
+        if not root or "LITELLM_UI_PATH" in written:
+            return {}
+        return {"LITELLM_UI_PATH": str(self.home.run / "ui" / sha256(root.encode()).hexdigest()[:8])}
+
+    def _counters(self, litellm: LiteLLMConfig) -> dict[str, str]:
+        """Several workers behind one port must count together, or each scrape would show another's counters."""
+        proxy = self.settings.proxy
+        together = "prometheus" in litellm.integrations and proxy.workers + proxy.standby > 1
+        return {COUNTERS: str(self.home.run / "prometheus")} if together else {}
 
     @contextlib.contextmanager
     def _gathered(self) -> Iterator[None]:
