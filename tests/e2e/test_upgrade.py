@@ -98,6 +98,19 @@ def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(pinned):
     assert {worker["last_ending"]["cause"] for worker in daemon.status()["workers"]} == {"upgrade"}
 
 
+def beside(daemon, package):
+    """The environment that an upgrade would build for *package*, without the ten minutes for all the others."""
+    made, new = (daemon.folder / "venvs" / f"{upgrades.pinned()}{more}" for more in ("", "-2"))
+    shutil.copytree(made, new, symlinks=True, copy_function=link_or_copy)
+    more = locks.from_report(pip.resolve(package, print))
+    (new / "more.lock").write_text(more)
+    pip.install(new / "bin" / "python", new / "more.lock", print)
+    (new / "more.lock").unlink()
+    stamp = Environments(daemon.folder).find(upgrades.pinned()).stamp.name
+    (new / stamp).unlink()  # a link to the other's
+    (new / stamp).write_text(locks.added(locks.shipped(upgrades.pinned()), (package,), more))
+
+
 @pytest.mark.xdist_group("litellm-1")
 def test_a_package_that_an_integration_needs_is_refused_in_words_then_installed_and_used(pinned):
     config = shipped(litellm_settings={"callbacks": ["prometheus"], "require_auth_for_metrics_endpoint": False})
@@ -109,11 +122,12 @@ def test_a_package_that_an_integration_needs_is_refused_in_words_then_installed_
         assert "litellm_settings.callbacks[0]: prometheus needs the package prometheus-client" in told.stderr
         assert "add it to proxy.packages and run: ccproxy-supervisor upgrade" in told.stderr
 
-    pinned.change(proxy={"packages": ["prometheus-client>=0.20,<1"], "workers": 2})
+    beside(pinned, "prometheus-client>=0.20,<1")
+    pinned.change(proxy={"packages": ["prometheus-client>=0.20,<1"], "workers": 2, "start_timeout": "5m"})
     upgraded = typed(pinned, "upgrade")
 
     assert upgraded.returncode == 0, upgraded.stderr
-    assert "prometheus-client" in upgraded.stdout
+    assert re.search(r"prometheus-client +new → 0\.", upgraded.stdout)
     assert Environments(pinned.folder).current.path.name == f"{upgrades.pinned()}-2"
     assert inspect(Environments(pinned.folder).current.path) == []
     assert typed(pinned, "check").returncode == 0
@@ -223,6 +237,23 @@ def test_without_a_daemon_the_new_release_is_tried_all_the_same(place, version, 
 def test_without_a_daemon_a_good_release_is_there_for_its_next_start(place):
     assert typed(place, "upgrade", "--to", BETTER).returncode == 0
     assert place.start().status()["litellm"] == BETTER
+
+
+def test_packages_are_installed_beside_without_losing_a_request_and_gone_back_from(place):
+    daemon = place.start()
+    daemon.change(proxy={"packages": ["prometheus-client"]})
+    with Load(daemon.port, path="/v1/chat/completions", ask=question("hi")) as load:
+        up = typed(daemon, "upgrade", "--to", GOOD)
+    current = Environments(daemon.folder).current
+
+    assert (up.returncode, load.lost) == (0, [])
+    assert (current.path.name, current.packages) == (f"{GOOD}-2", ("prometheus-client",))
+    assert "prometheus-client" in locks.installed(current.path)
+    assert "prometheus-client==" in current.stamp.read_text()
+    assert "--hash=sha256:" in current.stamp.read_text()
+    assert typed(daemon, "upgrade", "--to", GOOD).stdout.endswith(f"LiteLLM {GOOD} is in use; nothing to do\n")
+    assert typed(daemon, "rollback").returncode == 0
+    assert "proxy.packages: prometheus-client is not in LiteLLM's environment yet" in typed(daemon, "check").stdout
 
 
 def test_a_release_that_runs_code_at_start_is_refused_before_it_runs(place, tmp_path):
