@@ -14,9 +14,9 @@ import yaml
 
 from ccproxy_supervisor.core.document import Document, read
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path
+from ccproxy_supervisor.core.values import REFERENCE
 
 INCLUDE = "include"
-REFERENCE = "os.environ/"
 #: Given where an `include` stands and what it says: the included file's own name, to be passed back, and its text.
 Include = Callable[[str, str], tuple[str, str]]
 

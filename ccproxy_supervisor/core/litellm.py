@@ -10,11 +10,12 @@ from typing import Any
 from ccproxy_supervisor.core import command
 from ccproxy_supervisor.core.deployment import Model, deployment, ollama_name
 from ccproxy_supervisor.core.faults import ConfigError, Fault, Path, nearest
-from ccproxy_supervisor.core.includes import REFERENCE, Include, Merged, gather, is_reference
+from ccproxy_supervisor.core.includes import Include, Merged, gather, is_reference
 from ccproxy_supervisor.core.losses import inactive, losses
 from ccproxy_supervisor.core.modules import dotted_names
 from ccproxy_supervisor.core.needs import missing, needs
 from ccproxy_supervisor.core.rules import Rules
+from ccproxy_supervisor.core.values import REFERENCE
 
 __all__ = ["MASTER_KEY", "LiteLLMConfig", "Model", "parse_litellm", "same_model"]
 
