@@ -24,6 +24,7 @@ from ccproxy_supervisor import __version__
 from ccproxy_supervisor.adopting import Adopting
 from ccproxy_supervisor.asking import REPORT, Asking
 from ccproxy_supervisor.board import Board, Samples, Scene
+from ccproxy_supervisor.caring import Caring, Part, Surroundings
 from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.incident import crashed, killed, stuck
@@ -34,6 +35,7 @@ from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.printable import printable
 from ccproxy_supervisor.core.troubles import standing
+from ccproxy_supervisor.core.wedge import Flow
 from ccproxy_supervisor.door import Door, each
 from ccproxy_supervisor.edge import exits, last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
@@ -51,9 +53,7 @@ from ccproxy_supervisor.edge.launcher import Launcher
 from ccproxy_supervisor.edge.listener import holder, queued
 from ccproxy_supervisor.edge.logs import LogSink
 from ccproxy_supervisor.edge.metrics import Metrics
-from ccproxy_supervisor.edge.models import ModelWatch
 from ccproxy_supervisor.edge.notify import Office
-from ccproxy_supervisor.edge.ollama import OllamaWatch
 from ccproxy_supervisor.edge.ownership import HomeTaken, Ownership, owning
 from ccproxy_supervisor.edge.page import page
 from ccproxy_supervisor.edge.preload import Preloaders
@@ -104,7 +104,7 @@ class Daemon:
     """Every part, and who hears whom."""
 
     def __init__(self, home: Home, plan: Plan, owned: Ownership, *, verbose: bool) -> None:
-        settings, models = plan.settings, plan.litellm.models
+        settings = plan.settings
         self.home, self.plan, self.owned = home, plan, owned
         self.door = Door()
         self.tell = self.door.tell
@@ -120,8 +120,15 @@ class Daemon:
         )
         self.incidents = Incidents(home.run / "incidents", self.tell, self.samples.memory)
         self.upgrades = Upgrades(home.run)
+        self.wake = Wake(self.tell, every=watchdog.TICK)
+        self.caring = Caring(
+            Surroundings(
+                lambda: self.plan, self.ask_serving, self.samples.busy, self.flow, self.wake.grace, time.time, fetch, self.tell
+            ),
+            self.wake.sparing(self.ask_serving),
+        )  # fmt: skip
         self.board = Board(
-            str(home.folder), self.scene, self.samples, lambda: self.models.health.views, lambda: self.ollama.status,
+            str(home.folder), self.scene, self.samples, self.caring.views, self.caring.ollama,
             self.incidents.latest_line, self.upgrades.document, time.time,
         )  # fmt: skip
         self.launcher = Launcher(home.run)
@@ -138,14 +145,8 @@ class Daemon:
             self.board.day,
         )
         self.holding = Holding()
-        self.wake = Wake(self.tell, every=watchdog.TICK)
         self.watchdog = watchdog.Watchdog(home.run / "stuck-stack.txt")
         self.asking = Asking(self.visit, lambda: self.plan, fetch)
-        self.ollama = OllamaWatch(fetch, self.tell, settings.ollama, models, self.wake.grace)
-        ask = self.wake.sparing(self.ask_serving)
-        self.models = ModelWatch(
-            ask, self.ollama.harmless, self.samples.busy, self.tell, time.time, settings.models, models
-        )
         capture = lambda _: self.logs.capture()  # noqa: E731 - of no worker
         self.preloaders = Preloaders(plan, home.folder, self.launcher, capture, exits.ended, self.tell)
         self.orders = Orders(self, self.asking, self.logs.rotate, self.tell)
@@ -201,17 +202,8 @@ class Daemon:
         yield "pulse", partial(watchdog.pulse, watchdog.TICK, self._beat, self.metrics.observe_lag)
         yield "admin", partial(serve_tcp, pages, settings.host, settings.port, self.tell, holder)
         yield "control", partial(serve_unix, control, str(self.home.path(settings.socket)), self.tell)
-        for part in (
-            self.office,
-            self.telling,
-            self.orders,
-            self.keeper,
-            self.handover,
-            self.takeover,
-            self.preloaders,
-            self.ollama,
-            self.models,
-        ):
+        parts: tuple[Part, ...] = (self.office, self.telling, self.orders, self.keeper, self.handover, self.takeover)
+        for part in (*parts, self.preloaders, *self.caring.parts):
             yield type(part).__name__.lower(), part.run
 
     def _kept(self) -> Iterator[tuple[str, Restore]]:
@@ -303,17 +295,16 @@ class Daemon:
 
     def adopt(self, plan: Plan) -> None:
         """Tell the edges of a plan in force; one that cannot take it up is told of, and keeps nobody from it."""
-        settings, models = plan.settings, plan.litellm.models
+        settings = plan.settings
         self.plan = plan
         each(
             [
                 self._forget_births,
                 partial(self.logs.adopt, settings.logs, self.home.path(settings.logs.directory)),
                 partial(self.writer.adopt, settings.logs.level),
-                partial(self.ollama.adopt, settings.ollama, models),
-                partial(self.models.adopt, settings.models, models),
                 partial(self.preloaders.adopt, plan),
                 partial(self.office.adopt, plan.contacts),
+                partial(self.caring.adopt, plan),
                 lambda: self.gauges.adopt(*_labels(plan)),
             ]
         )
@@ -329,13 +320,18 @@ class Daemon:
         if not self.takeover.remaining:
             self.births.forget([self.plan.birth, *(worker.plan.birth for worker in workers)])
 
-    async def ask_serving(self, path: str, timeout: float) -> Answer | Failure | None:
+    def flow(self) -> Flow | None:
+        """Completions in the workers; None until somebody counts them."""
+        return None
+
+    async def ask_serving(self, path: str, timeout: float, body: bytes = b"") -> Answer | Failure | None:
         """Ask a serving worker for *path*; None while there is none. An upstream's error may repeat a key."""
         workers = self.pool.workers if self.pool else []
         serving = next((worker.number for worker in workers if worker.serving), None)
         if serving is None:
             return None
-        answer = await self.asking.ask(serving, path, timeout, limit=REPORT)
+        method = "POST" if body else "GET"
+        answer = await self.asking.ask(serving, path, timeout, limit=REPORT, method=method, body=body)
         return replace(answer, body=self.logs.mask(answer.body)) if isinstance(answer, Answer) else answer
 
     def scene(self) -> Scene:
@@ -365,8 +361,8 @@ class Daemon:
             workers=self._readings,
             logs=self.logs.counters,
             held=lambda: self.holding.answered,
-            models=lambda: self.models.health.views,
-            ollama=lambda: self.ollama.status,
+            models=self.caring.views,
+            ollama=self.caring.ollama,
         )
 
     def _readings(self) -> list[Reading]:

@@ -30,7 +30,20 @@ DAEMON = {"anyio", "h11", "psutil", "pydantic", "yaml"}
 ANYTHING = sys.stdlib_module_names
 HEART = ("bell", "ports", "worker", "trial", "seat", "succession", "relief", "pool", "supervisor")
 #: The app and its helpers.
-ROOMS = ("lasting", "door", "board", "herald", "telling", "asking", "orders", "handover", "adopting", "takeover", "app")
+ROOMS = (
+    "lasting",
+    "door",
+    "board",
+    "caring",
+    "herald",
+    "telling",
+    "asking",
+    "orders",
+    "handover",
+    "adopting",
+    "takeover",
+    "app",
+)
 #: Of each part of the house: what else of the house it may know, and which libraries.
 FLOORS = {
     "core": (set(), WORDS | VALUES | {"pydantic", "pydantic_core", "yaml"}),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from ccproxy_supervisor.core.deployment import CHAT, Model
 from ccproxy_supervisor.core.faults import MOST, Fault, nearest
-from ccproxy_supervisor.core.settings import ModelSettings
+from ccproxy_supervisor.core.settings import ModelSettings, Settings
 
 #: What LiteLLM's check has a call for (`HealthCheckHelpers.get_mode_handlers`) …
 ASKABLE = CHAT | {"embedding", "audio_speech", "audio_transcription", "rerank", "realtime", "batch", "ocr", "decisions"}
@@ -51,13 +51,14 @@ def _unasked(model: Model, settings: ModelSettings) -> str:
     return "" if model.does in ASKABLE or not model.does else f"LiteLLM has no check for mode {model.does}"
 
 
-def strangers(models: Iterable[Model], settings: ModelSettings, source: str) -> Iterator[Fault]:
-    """Find the names in `models.check`, of the file *source*, that LiteLLM's config does not have."""
+def strangers(models: Iterable[Model], settings: Settings, source: str) -> Iterator[Fault]:
+    """Find the names among the *settings*, of the file *source*, that LiteLLM's config does not have."""
     names = {model.name for model in models}
-    for count, name in enumerate(name for name in dict.fromkeys(settings.check) if name not in names):
-        meant = nearest(name, names) if count < MOST else None
-        hint = f"; did you mean {meant}?" if meant else ""
-        yield Fault(source, f"LiteLLM's config has no model {name}{hint}", "models.check")
+    for path, named in (("models.check", settings.models.check), ("ollama.preload", settings.ollama.preload)):
+        for count, name in enumerate(name for name in dict.fromkeys(named) if name not in names):
+            meant = nearest(name, names) if count < MOST else None
+            hint = f"; did you mean {meant}?" if meant else ""
+            yield Fault(source, f"LiteLLM's config has no model {name}{hint}", path)
 
 
 def told(models: Iterable[Model], settings: ModelSettings) -> Iterator[str]:

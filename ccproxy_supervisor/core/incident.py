@@ -15,6 +15,7 @@ MIB = 1 << 20
 LINES = 8  # of output that are told
 STUCK = "stuck"  # the cause of the supervisor's own ending by its watchdog
 CRASHED, KILLED = "crashed", "killed"  # and by a bug of its own, or by others
+OLLAMA = "ollama"  # stuck, and nothing helped
 CHANGES = ("install", "upgrade", "rollback", "repair")  # of LiteLLM; their records are of no worker
 
 STATUSES = {
@@ -92,9 +93,14 @@ def change(at: float, action: str, version: str | None, detail: str) -> dict[str
     return {"at": utc(at), "cause": action, "detail": detail, "told": told}
 
 
+def helpless(at: float, why: str, tried: str) -> dict[str, Any]:
+    """The record of an Ollama that stayed stuck after all that might be done."""
+    return {"at": utc(at), "cause": OLLAMA, "detail": tried, "told": f"Ollama answers and generates nothing: {why}."}
+
+
 def headline(record: Mapping[str, Any]) -> str:
     """One plain sentence."""
-    if record.get("cause") in (*CHANGES, CRASHED, KILLED):
+    if record.get("cause") in (*CHANGES, CRASHED, KILLED, OLLAMA):
         return str(record.get("told"))
     if record.get("cause") == STUCK:
         return "The supervisor's own event loop was stuck; its watchdog ended it and a new one was started."
@@ -115,7 +121,7 @@ def tell(record: Mapping[str, Any]) -> list[str]:
     if record.get("detail"):
         lines.append(f"Reason given: {record['detail']}")
     output = record.get("output") or []
-    if record.get("cause") in CHANGES:
+    if record.get("cause") in (*CHANGES, OLLAMA):
         return lines
     if record.get("cause") == STUCK:
         return [*lines, "It was here, innermost call first:", *_quoted(_main_thread(output)[:LINES])]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from ccproxy_supervisor.core.wedge import Loaded
+
 
 class State(StrEnum):
     """Where a worker is; `BACKOFF` is a place between two workers."""
@@ -185,6 +187,19 @@ class OllamaStatus:
     loaded: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     detail: str = ""
+    running: tuple[Loaded, ...] = ()
+    """Those in *loaded*, with all that it says of them."""
+    stuck: str = ""
+    """Why it generates nothing though it answers; empty while it does, as far as is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Helped:
+    """A step of `ollama.help` was taken, for *why*; *wrong* says what became of it when it could not be done."""
+
+    step: str
+    why: str
+    wrong: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +213,7 @@ class Note:
 
 UNKNOWN = "how it ended is not known: an earlier supervisor had started it"  # of who is not our child
 
-Event = Transition | Failover | Probed | Reloaded | ModelSeen | OllamaStatus | Note
+Event = Transition | Failover | Probed | Reloaded | ModelSeen | OllamaStatus | Helped | Note
 Journal = Callable[[Event], None]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ccproxy_supervisor.core.deployment import OLLAMA, Model
+from ccproxy_supervisor.core.wedge import Loaded
 
 MOST_MODELS = 1000
 LONGEST_NAME = 256
@@ -27,15 +29,44 @@ def read_models(body: bytes) -> tuple[str, ...]:
 
     Names that are too long or unprintable are left out: no such model can be asked for.
     """
+    return tuple(name for model in _models(body) if (name := _name(model)))
+
+
+def read_loaded(body: bytes) -> tuple[Loaded, ...]:
+    """Read `/api/ps` in full; raises `ValueError` in words for people."""
+    return tuple(
+        Loaded(name, _moment(model.get("expires_at")), _count(model.get("context_length")))
+        for model in _models(body)
+        if (name := _name(model))
+    )
+
+
+def _models(body: bytes) -> list[dict[str, object]]:
     models = _object(body).get("models")
     if models is None:  # spelled so by Go when there are none
-        return ()
+        return []
     if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
         raise ValueError("its models are not a list of objects")
     if len(models) > MOST_MODELS:
         raise ValueError(f"it lists more than {MOST_MODELS} models")
-    names = [model.get("name") or model.get("model") for model in models]
-    return tuple(name for name in names if isinstance(name, str) and _decent(name))
+    return models
+
+
+def _name(model: Mapping[str, object]) -> str:
+    name = model.get("name") or model.get("model")
+    return name if isinstance(name, str) and _decent(name) else ""
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def _moment(value: object) -> float | None:
+    """Wall time; None for what is no moment, or one before Ollama."""
+    try:
+        return max(datetime.fromisoformat(str(value)).timestamp(), 0.0) or None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def wanted(models: Iterable[Model], url: str) -> tuple[str, ...]:

@@ -128,6 +128,23 @@ class ModelSettings(_Strict):
     """Names to ask all the same, whatever they cost or do."""
 
 
+class HelpSettings(_Strict):
+    """What may be done for an Ollama that is stuck, the mildest first; nothing, unless it is allowed here."""
+
+    after: Timeout = 30.0
+    """It must have been stuck for so long before the first step, and after each one before the next."""
+    unload: bool = False
+    """Have it unload its models."""
+    restart_runner: bool = False
+    """End the process that runs the model, if it is this user's; Ollama starts another one."""
+    restart_command: tuple[Text, ...] = ()
+    """Program and arguments that restart Ollama itself; no shell."""
+    timeout: Timeout = 60.0
+    """For restart_command."""
+    patience: Timeout = 1800.0
+    """A runner that computes, or may not be looked at, is left alone for so long, whoever waits for it."""
+
+
 class OllamaSettings(_Strict):
     """Ollama is asked for its version, its models and those it has loaded."""
 
@@ -135,6 +152,9 @@ class OllamaSettings(_Strict):
     url: Annotated[str, AfterValidator(values.url)] = "http://127.0.0.1:11434"
     interval: Timeout = 15.0
     timeout: Timeout = 5.0
+    preload: tuple[Text, ...] = ()
+    """Models of LiteLLM's config to be loaded when Ollama is there, and again when it was restarted."""
+    help: HelpSettings = HelpSettings()
 
 
 class LogSettings(_Strict):
@@ -292,5 +312,9 @@ def schema() -> dict[str, Any]:
             properties = described["$defs"][field.annotation.__name__]["properties"]
             for key, value in written[section].items():
                 properties[key]["default"] = value
+                if (inner := properties[key].pop("$ref", "")) and isinstance(value, dict):
+                    for name, leaf in value.items():
+                        described["$defs"][inner.rpartition("/")[2]]["properties"][name]["default"] = leaf
+                    properties[key] |= {"$ref": inner, "default": {}}
             described["properties"][section]["default"] = {}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}

@@ -54,6 +54,8 @@ def reasons(
         found.append(f"Ollama does not answer: {ollama.detail or 'down'}")
     elif needs_ollama and ollama and ollama.missing:
         found.append(f"Ollama does not have {', '.join(ollama.missing)}")
+    if needs_ollama and ollama and ollama.stuck:
+        found.append(f"Ollama is stuck: {ollama.stuck}")
     found += [f"LiteLLM dropped model {name}: {why}" for name, why in left_out(workers).items()]
     return found + [
         f"model {model.name} fails: {model.detail or 'unknown reason'}" for model in models if model.healthy is False
@@ -109,7 +111,7 @@ def ollama(status: OllamaStatus | None) -> dict[str, Any] | None:
         return None
     return {
         "up": status.up, "version": status.version, "models": list(status.models), "missing": list(status.missing),
-        "loaded": list(status.loaded), "detail": status.detail,
+        "loaded": list(status.loaded), "detail": status.detail, "stuck": status.stuck or None,
     }  # fmt: skip
 
 

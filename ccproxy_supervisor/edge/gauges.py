@@ -133,6 +133,7 @@ class Gauges:
 
     def _of_ollama(self, ollama: OllamaStatus) -> Iterator[Family]:
         yield _gauge("ccproxy_ollama_up", "Whether Ollama answers as it should.", [("", ollama.up)])
+        yield _gauge("ccproxy_ollama_stuck", "Whether it answers and generates nothing.", [("", bool(ollama.stuck))])
         for name, text, there in (
             ("available", "Whether Ollama has the model.", ollama.models),
             ("loaded", "Whether Ollama has the model in memory.", ollama.loaded),

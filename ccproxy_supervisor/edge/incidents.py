@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ccproxy_supervisor.core.incident import headline, incident, utc
-from ccproxy_supervisor.core.model import Event, Journal, Note, Probed, State, Transition
+from ccproxy_supervisor.core.incident import headline, helpless, incident, utc
+from ccproxy_supervisor.core.model import Event, Helped, Journal, Note, Probed, State, Transition
 
 KEEP = 50
 LARGEST = 1 << 20  # bytes of a record
@@ -56,6 +56,8 @@ class Incidents:
             self._follow(event)
         elif isinstance(event, Probed) and event.subject.startswith("worker "):
             self._remember(event)
+        elif isinstance(event, Helped) and event.step == "shout":
+            self.record(helpless(self._wall(), event.why, event.wrong))
         while self._lost:  # told here and not by the writer: the journal belongs to the event loop
             self._journal(Note("incident.lost", "warning", {"reason": self._lost.popleft()}))
 

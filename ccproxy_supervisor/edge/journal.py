@@ -10,6 +10,7 @@ from typing import Any
 from ccproxy_supervisor.core.model import (
     Event,
     Failover,
+    Helped,
     ModelSeen,
     Note,
     OllamaStatus,
@@ -66,6 +67,9 @@ class Writer:
                 return [] if verdict.ok else [(level, "probe.failed", fields)]
             case ModelSeen(name, healthy, detail, before):
                 return _model(name, healthy, detail, before)
+            case Helped(step, why, wrong):
+                level, word = ("error", "ollama.helpless") if step == "shout" else ("warning", "ollama.helped")
+                return [(level, word, {"step": step, "why": why, "detail": wrong or None})]
             case Note(name, level, fields):
                 return [(level, name, fields)]
             case OllamaStatus():

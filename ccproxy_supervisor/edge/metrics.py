@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ccproxy_supervisor.core.exposition import Collector, Counter, Family, Gauge, Histogram, page
 from ccproxy_supervisor.core.known import known
+from ccproxy_supervisor.core.ladder import Step
 from ccproxy_supervisor.core.model import (
     PROBE_REASONS,
     PROBES,
@@ -15,6 +16,7 @@ from ccproxy_supervisor.core.model import (
     Cause,
     Event,
     Failover,
+    Helped,
     Probed,
     Reloaded,
     State,
@@ -45,6 +47,7 @@ class Metrics:
         self._success = self._gauge("probe_success", "Whether the last probe of its kind went well.", probe=PROBES)
         self._probe = self._histogram("probe_seconds", "How long probes took.", PROBE, probe=PROBES)
         self._failures = self._counter("probe_failures", "Probes that failed.", probe=PROBES, reason=PROBE_REASONS)
+        self._help = self._counter("ollama_help", "Steps taken for an Ollama that was stuck.", step=Step)
         self._reloads = self._counter("config_reloads", "Reloads asked for, by result.", result=RELOAD_RESULTS)
         self._read_well = self._gauge("config_last_reload_successful", "Whether what was read last was adopted.")
         self._read_at = self._gauge("config_last_reload_success_timestamp_seconds", "When that was last so.")
@@ -71,6 +74,8 @@ class Metrics:
                 self._probe.labels(probe).observe(verdict.seconds)
                 if not verdict.ok:
                     self._failures.labels(probe, verdict.reason).inc()
+            case Helped(step):
+                self._help.labels(step).inc()
             case Reloaded(result, order=order):
                 self._reloads.labels(result).inc()
                 if order < self._order:

@@ -10,7 +10,7 @@ import anyio
 from ccproxy_supervisor.core.answer import Answer, Fetch, verdict
 from ccproxy_supervisor.core.litellm import Model
 from ccproxy_supervisor.core.model import Journal, Note, OllamaStatus, Probed, Verdict
-from ccproxy_supervisor.core.ollama import lacking, local, read_models, read_version, root, tag, wanted
+from ccproxy_supervisor.core.ollama import lacking, local, read_loaded, read_models, read_version, root, tag, wanted
 from ccproxy_supervisor.core.settings import OllamaSettings
 
 VERSION_EVERY = 4  # rounds; it changes only with Ollama's process, and a request costs a fiftieth of the idle budget
@@ -83,11 +83,13 @@ class OllamaWatch:
             if version is None or self._round % VERSION_EVERY == 0:
                 version, first = await self._ask("/api/version", read_version)
             models, second = await self._ask("/api/tags", read_models)
-            loaded, third = await self._ask("/api/ps", read_models)
+            running, third = await self._ask("/api/ps", read_loaded)
         except _UnwellError as error:
             return OllamaStatus(up=False, detail=error.verdict.detail), error.verdict
         missing = lacking(wanted(self._models, self._settings.url), models)
-        return OllamaStatus(True, version, models, loaded, missing), Verdict(True, first + second + third)
+        loaded = tuple(model.name for model in running)
+        judged = Verdict(True, first + second + third)
+        return OllamaStatus(True, version, models, loaded, missing, running=running), judged
 
     async def _ask(self, path: str, read: Callable[[bytes], T], base: str | None = None) -> tuple[T, float]:
         url = (base or self._settings.url).rstrip("/") + path

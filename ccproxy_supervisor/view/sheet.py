@@ -130,6 +130,8 @@ def _ollama(ollama: Mapping[str, Any] | None) -> Cell:
         return Cell("not watched", DIM)
     if not ollama["up"]:
         return _cell(f"down: {ollama.get('detail') or 'no answer'}", BAD)
+    if ollama.get("stuck"):
+        return _cell(f"stuck: {ollama['stuck']}", BAD)
     lists = [(key, ollama[key]) for key in ("models", "loaded", "missing") if ollama[key]]
     words = [f"up, version {ollama['version']}", *(f"{key}: {', '.join(names)}" for key, names in lists)]
     return _cell("; ".join(words), BUSY if ollama["missing"] else GOOD)

@@ -5,7 +5,7 @@ import pytest
 from ccproxy_supervisor.core.checks import by_name, strangers, told, unasked
 from ccproxy_supervisor.core.costmap import with_modes
 from ccproxy_supervisor.core.deployment import Model
-from ccproxy_supervisor.core.settings import ModelSettings
+from ccproxy_supervisor.core.settings import ModelSettings, parse
 
 LLAMA = Model("llama", "ollama/llama2", "llama2")
 GPT = Model("gpt", "openai/gpt-5")
@@ -64,10 +64,11 @@ def test_it_is_told_by_reason():
 
 
 def test_a_name_to_check_that_is_not_there_is_found():
-    found = strangers([GPT], ModelSettings(check=("gpt", "gptt", "gptt", "z")), "s.yaml")
+    found = strangers([GPT], parse("models: {check: [gpt, gptt, gptt, z]}\nollama: {preload: [y, gpt]}"), "s.yaml")
     assert [str(fault) for fault in found] == [
         "s.yaml: models.check: LiteLLM's config has no model gptt; did you mean gpt?",
         "s.yaml: models.check: LiteLLM's config has no model z",
+        "s.yaml: ollama.preload: LiteLLM's config has no model y",
     ]
 
 

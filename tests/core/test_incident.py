@@ -2,7 +2,7 @@
 
 import pytest
 
-from ccproxy_supervisor.core.incident import crashed, headline, in_words, incident, killed, spell, stuck, tell
+from ccproxy_supervisor.core.incident import crashed, headline, helpless, in_words, incident, killed, spell, stuck, tell
 from ccproxy_supervisor.core.model import Cause, Ending, State, Transition
 
 AT = 1_795_420_800.0
@@ -134,3 +134,11 @@ def test_records_among_the_last_words_are_told_as_a_person_reads_them():
     record = '{"time": "2026-11-23T08:00:00.000Z", "level": "error", "logger": "LiteLLM", "worker": 1, "message": "no \\"key\\""}'
     told = tell({"cause": "exited", "output": [record, "plain"]})
     assert told[-2:] == ['  | error: no "key"', "  | plain"]
+
+
+def test_an_ollama_that_nothing_helped_is_told_with_what_was_tried():
+    record = helpless(1_795_597_200.0, "llama2 answers nothing", "tried unload, restart_runner")
+    assert tell(record) == [
+        "Ollama answers and generates nothing: llama2 answers nothing.",
+        "Reason given: tried unload, restart_runner",
+    ]

@@ -10,11 +10,13 @@ from ccproxy_supervisor.core.ollama import (
     known_as,
     lacking,
     local,
+    read_loaded,
     read_models,
     read_version,
     root,
     wanted,
 )
+from ccproxy_supervisor.core.wedge import Loaded
 
 OURS = "http://127.0.0.1:11434"
 
@@ -173,3 +175,22 @@ def test_a_model_without_an_address_asks_the_usual_one_whatever_ours_is():
 @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
 def test_ollamas_own_paths_start_at_the_root(url):
     assert root(url) == "http://h:1"
+
+
+@pytest.mark.parametrize(
+    ("expires", "moment"),
+    [
+        ("2026-11-25T09:00:00.123456789Z", 1795597200.123456), ("2026-11-25T01:00:00.5-08:00", 1795597200.5),
+        ("2318-03-01T00:00:00Z", 10986883200.0), ("0001-01-01T00:00:00Z", None), ("soon", None), (None, None), (7, None),
+        ("9999-99-99", None),
+    ],
+)  # fmt: skip
+def test_what_is_loaded_is_read_with_its_time_and_context(expires, moment):
+    body = json.dumps({"models": [{"name": "m", "expires_at": expires, "context_length": 4096}]}).encode()
+    assert read_loaded(body) == (Loaded("m", moment, 4096),)
+
+
+@pytest.mark.parametrize("context", [None, "4096", -1, 0, 4.5])
+def test_a_context_that_is_no_count_is_not_known(context):
+    body = json.dumps({"models": [{"model": "m", "context_length": context}, {"name": 7}]}).encode()
+    assert read_loaded(body) == (Loaded("m"),)

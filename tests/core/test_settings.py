@@ -350,7 +350,7 @@ ADOPT = """
     restart.first_delay restart.factor restart.longest_delay restart.jitter restart.stable_after
     health.interval health.timeout health.failures health.successes health.stalled
     models.interval models.timeout models.only_loaded models.paid models.check
-    ollama.enabled ollama.url ollama.interval ollama.timeout
+    ollama.enabled ollama.url ollama.interval ollama.timeout ollama.preload ollama.help
     logs.directory logs.max_size logs.rotate logs.keep logs.max_total logs.compress logs.level
     admin.allowed_hosts fleet upgrade.canary_model upgrade.denied upgrade.keep
     upgrade.wait
@@ -365,7 +365,8 @@ proxy: {python: p, config: c.yml, host: 127.0.0.2, port: 1, allow_remote: true, 
 restart: {first_delay: 1s, factor: 3, longest_delay: 2s, jitter: 0, stable_after: 1s}
 health: {interval: 1s, timeout: 1s, failures: 1, successes: 1, stalled: off}
 models: {interval: off, timeout: 1s, only_loaded: false, paid: true, check: [gpt]}
-ollama: {enabled: false, url: "http://127.0.0.1:1", interval: 1s, timeout: 1s}
+ollama: {enabled: false, url: "http://127.0.0.1:1", interval: 1s, timeout: 1s, preload: [m],
+  help: {after: 1s, unload: true, restart_runner: true, restart_command: [/bin/x], timeout: 1s, patience: 1s}}
 logs: {directory: l, max_size: 1MiB, rotate: daily, keep: 1, max_total: 4MiB, compress: false, level: debug}
 admin: {host: 127.0.0.3, port: 2, socket: s, allowed_hosts: [a]}
 fleet: [{host: a}]
@@ -452,3 +453,18 @@ def test_a_switch_is_meant_as_it_is_written(written, meant):
 def test_a_switch_has_three_positions():
     with pytest.raises(ConfigError, match="must be auto, on or off"):
         parse("proxy: {preload: maybe}")
+
+
+def test_the_schema_has_the_human_form_of_what_is_within_a_section_too():
+    described = schema()["$defs"]["HelpSettings"]["properties"]
+    assert (described["after"]["default"], described["patience"]["default"]) == ("30s", "30m")
+
+
+def test_a_key_within_a_section_is_compared_with_those_beside_it():
+    (fault,) = refused("ollama: {help: {unlaod: true}}")
+    assert "did you mean ollama.help.unload?" in str(fault)
+
+
+@pytest.mark.parametrize("words", ["brew services restart ollama", "[brew, 1]", '[""]'])
+def test_a_command_is_a_list_of_words(words):
+    assert refused(f"ollama: {{help: {{restart_command: {words}}}}}")

@@ -11,6 +11,7 @@ STARTING = WorkerView(0, State.STARTING, 1, 57, 3, 1.0)
 FAILED = WorkerView(0, State.BACKOFF, 1, None, 3, 0.0, restarts=4, backoff=2.5, last_ending=ENDING, failed=True)
 AGAIN = WorkerView(0, State.STARTING, 1, 57, 3, 1.0, last_ending=ENDING)
 UP, DOWN = OllamaStatus(up=True), OllamaStatus(up=False)
+STUCK = OllamaStatus(up=True, stuck="llama2 answers nothing")
 LACKS = OllamaStatus(up=True, missing=("llama2",))
 
 
@@ -24,6 +25,8 @@ LACKS = OllamaStatus(up=True, missing=("llama2",))
         ([SERVING], 1, DOWN, [], {}, Status.HEALTHY),
         ([SERVING], 1, DOWN, [], {"needs_ollama": True}, Status.DEGRADED),
         ([SERVING], 1, LACKS, [], {"needs_ollama": True}, Status.DEGRADED),
+        ([SERVING], 1, STUCK, [], {"needs_ollama": True}, Status.DEGRADED),
+        ([SERVING], 1, STUCK, [], {}, Status.HEALTHY),
         ([STARTING], 1, UP, [], {}, Status.STARTING),
         ([], 1, UP, [], {}, Status.STARTING),
         ([AGAIN], 1, UP, [], {}, Status.STARTING),
@@ -88,3 +91,9 @@ def test_a_reload_is_told_with_its_changes():
         "by": "SIGHUP",
         "changes": ["a: 1 -> 2"],
     }
+
+
+def test_a_stuck_ollama_is_said():
+    assert status.reasons([SERVING], 1, STUCK, [], needs_ollama=True) == ["Ollama is stuck: llama2 answers nothing"]
+    assert status.ollama(STUCK)["stuck"] == "llama2 answers nothing"
+    assert status.ollama(UP)["stuck"] is None

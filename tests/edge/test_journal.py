@@ -6,6 +6,7 @@ from ccproxy_supervisor.core.model import (
     Cause,
     Ending,
     Failover,
+    Helped,
     ModelSeen,
     Note,
     OllamaStatus,
@@ -113,3 +114,13 @@ def test_a_terminal_gets_a_line_to_read(written):
 def test_what_cannot_be_encoded_is_replaced_and_nothing_raised(written):
     told(written, Note("x.done", fields={"odd": "\ud800", "path": object}))
     assert len(written) == 1
+
+
+def test_a_step_for_ollama_is_a_warning_and_the_last_one_an_error(written):
+    lines = told(
+        written, Helped("unload", "llama2 answers nothing"), Helped("shout", "llama2 answers nothing", "tried unload")
+    )
+    assert [(line["level"], line["event"], line["step"]) for line in lines] == [
+        ("warning", "ollama.helped", "unload"), ("error", "ollama.helpless", "shout"),
+    ]  # fmt: skip
+    assert (lines[0]["why"], lines[1]["detail"]) == ("llama2 answers nothing", "tried unload")

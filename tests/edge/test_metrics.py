@@ -5,6 +5,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from ccproxy_supervisor.core.health import ModelView
+from ccproxy_supervisor.core.ladder import Step
 from ccproxy_supervisor.core.model import (
     LOGS,
     PROBE_REASONS,
@@ -13,6 +14,7 @@ from ccproxy_supervisor.core.model import (
     Cause,
     Ending,
     Failover,
+    Helped,
     Note,
     OllamaStatus,
     Probed,
@@ -54,6 +56,8 @@ CONTRACT = {
     "ccproxy_model_deployments": ("gauge", {"model"}),
     "ccproxy_model_healthy_deployments": ("gauge", {"model"}),
     "ccproxy_ollama_up": ("gauge", set()),
+    "ccproxy_ollama_stuck": ("gauge", set()),
+    "ccproxy_ollama_help_total": ("counter", {"step"}),
     "ccproxy_ollama_model_available": ("gauge", {"model"}),
     "ccproxy_ollama_model_loaded": ("gauge", {"model"}),
     "ccproxy_held_requests_total": ("counter", set()),
@@ -295,6 +299,15 @@ def test_ollamas_models_are_matched_as_ollama_does(world):
     assert samples["ccproxy_ollama_model_loaded{model=llama2}"] == 1
     world.ollama = OllamaStatus(up=False)
     assert world.samples()["ccproxy_ollama_model_available{model=llama2}"] == 0
+
+
+def test_a_stuck_ollama_and_what_was_done_for_it_are_counted(world):
+    world.ollama = OllamaStatus(up=True, stuck="llama2 answers nothing")
+    world.tell(Helped("unload", "x"), Helped("shout", "x"))
+    samples = world.samples()
+    assert samples["ccproxy_ollama_stuck"] == 1
+    steps = {step: samples[f"ccproxy_ollama_help_total{{step={step}}}"] for step in Step}
+    assert steps == {"unload": 1, "restart_runner": 0, "restart_command": 0, "shout": 1}
 
 
 def test_ollama_switched_off_is_neither_up_nor_listed(world):

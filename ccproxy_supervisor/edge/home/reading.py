@@ -91,7 +91,7 @@ class _Reading:
         sources = Sources(tuple((str(path), text) for path, text in self.texts.items()), tuple(kept.items()))
         born = birth(python, str(self.config), sources, own | env, proxy.auth, litellm_version(python))
         hidden = (*secrets(key, secret or {}, own | proxy.env), *(each.encode() for each in told.secrets))
-        odd = [*too_short(secret or {}, str(proxy.env_file)), *strangers(litellm.models, self.settings.models, name)]
+        odd = [*too_short(secret or {}, str(proxy.env_file)), *strangers(litellm.models, self.settings, name)]
         odd += [Fault(name, why, f"proxy.env.{variable}") for variable, why in command.unheard(proxy.env)]
         odd += [Fault(str(proxy.env_file), f"{variable}: {why}") for variable, why in command.unheard(secret or {})]
         odd += [Fault(name, why, "proxy.packages") for why in unmet(proxy.packages, packages(Path(python).parents[1]))]
