@@ -24,7 +24,7 @@ from ccproxy_supervisor import __version__
 from ccproxy_supervisor.adopting import Adopting
 from ccproxy_supervisor.asking import REPORT, Asking
 from ccproxy_supervisor.board import Board, Samples, Scene
-from ccproxy_supervisor.caring import Caring, Part, Surroundings
+from ccproxy_supervisor.caring import Caring, Part, Surroundings, flow
 from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.incident import crashed, killed, stuck
@@ -35,7 +35,6 @@ from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.printable import printable
 from ccproxy_supervisor.core.troubles import standing
-from ccproxy_supervisor.core.wedge import Flow
 from ccproxy_supervisor.door import Door, each
 from ccproxy_supervisor.edge import exits, last_words, process, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
@@ -123,7 +122,7 @@ class Daemon:
         self.wake = Wake(self.tell, every=watchdog.TICK)
         self.caring = Caring(
             Surroundings(
-                lambda: self.plan, self.ask_serving, self.samples.busy, self.flow, self.wake.grace, time.time, fetch, self.tell
+                lambda: self.plan, self.ask_serving, self.samples.busy, lambda: flow(self.pool), self.wake.grace, time.time, fetch, self.tell
             ),
             self.wake.sparing(self.ask_serving),
         )  # fmt: skip
@@ -234,7 +233,7 @@ class Daemon:
             grace=self.wake.grace,
             prepare=self.preloaders.prepare,
             queued=partial(queued, public),
-            questions=self.asking.questions(self.ollama.harmless),
+            questions=self.asking.questions(self.caring.harmless),
             ask=self.asking.short,
         )
         survivors = list(self.adopting.survivors(self.plan, public, self.launcher.path, spawn))
@@ -320,10 +319,6 @@ class Daemon:
         if not self.takeover.remaining:
             self.births.forget([self.plan.birth, *(worker.plan.birth for worker in workers)])
 
-    def flow(self) -> Flow | None:
-        """Completions in the workers; None until somebody counts them."""
-        return None
-
     async def ask_serving(self, path: str, timeout: float, body: bytes = b"") -> Answer | Failure | None:
         """Ask a serving worker for *path*; None while there is none. An upstream's error may repeat a key."""
         workers = self.pool.workers if self.pool else []
@@ -349,7 +344,7 @@ class Daemon:
         if self.pool is None:
             return []
         needs = bool(wanted(self.plan.litellm.models, self.plan.settings.ollama.url))
-        return standing(self.pool.views(), self.ollama.status, self.models.health.views, needs_ollama=needs)
+        return standing(self.pool.views(), self.caring.ollama(), self.caring.views(), needs_ollama=needs)
 
     def _serves(self) -> bool:
         return self.board.status() in (Status.HEALTHY, Status.DEGRADED)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from ccproxy_supervisor.core.answer import Answer, Failure, Fetch
+from ccproxy_supervisor.core.deployment import Model
 from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.model import Journal, OllamaStatus
 from ccproxy_supervisor.core.plan import Plan
@@ -21,6 +22,7 @@ from ccproxy_supervisor.edge.care import Hands, OllamaCare, Senses
 from ccproxy_supervisor.edge.models import ModelWatch
 from ccproxy_supervisor.edge.ollama import OllamaWatch
 from ccproxy_supervisor.edge.warming import Warming
+from ccproxy_supervisor.pool import Pool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,6 +77,10 @@ class Caring:
         for part in (self._ollama, self._care, self._warming):
             part.adopt(settings.ollama, models)
 
+    async def harmless(self, model: Model) -> bool:
+        """Whether asking for *model* makes no Ollama load it."""
+        return await self._ollama.harmless(model)
+
     def views(self) -> tuple[ModelView, ...]:
         return self._models.health.views
 
@@ -82,6 +88,19 @@ class Caring:
         """What is known of Ollama now; None while it is not watched."""
         status = self._ollama.status
         return replace(status, stuck=self._care.stuck) if status else None
+
+
+def flow(pool: Pool | None) -> Flow | None:
+    """What the workers' doors say of completions; None while none of them says anything.
+
+    They count those of every model, and know nothing of how an answer ended.
+    """
+    now = anyio.current_time()
+    told = [(seen, now - worker.path.now) for worker in (pool.workers if pool else []) if (seen := worker.path.traffic)]
+    if not told:
+        return None
+    waiting = min((seen.waiting + age for seen, age in told if seen.inside), default=0.0)
+    return Flow(sum(seen.inside for seen, _ in told), waiting)
 
 
 def aside(block: Callable[P, T]) -> Callable[P, Awaitable[T]]:

@@ -35,6 +35,8 @@ def standing(
         found.append(Trouble("ollama", _cut(f"Ollama does not answer: {ollama.detail or 'down'}"), LASTING))
     elif needs_ollama and ollama and ollama.missing:
         found.append(Trouble("missing", _cut(f"Ollama does not have {', '.join(ollama.missing)}"), LASTING))
+    if needs_ollama and ollama and ollama.stuck:
+        found.append(Trouble("stuck", _cut(f"Ollama answers and generates nothing: {ollama.stuck}"), LASTING))
     return found + [
         Trouble(f"model {model.name}", _cut(f"Model {model.name} fails: {model.detail or 'unknown reason'}"), LASTING)
         for model in models

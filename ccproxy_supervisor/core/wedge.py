@@ -156,6 +156,10 @@ class Wedge:
             self._doubted |= bool(_SILENCE.search(detail))
         self._facts = {name: at for name, (_, at) in found.items()}
 
+    def helped(self) -> None:
+        """Something was done: whoever is to be asked may be asked at once."""
+        self._asked = float("-inf")
+
     def culprits(self, runners: Iterable[Runner]) -> tuple[Runner, ...]:
         """Of *runners* those that do nothing; all of them when each computes."""
         runners = tuple(runners)

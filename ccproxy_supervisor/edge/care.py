@@ -123,6 +123,7 @@ class OllamaCare:
             case Step.SHOUT:
                 tried = ", ".join(step for step in self._ladder.taken if step is not Step.SHOUT)
                 wrong = f"tried {tried}" if tried else "nothing may be done for it; see ollama.help"
+        self._wedge.helped()
         self._journal(Helped(str(step), why, wrong))
 
     async def _unload(self) -> str:
