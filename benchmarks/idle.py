@@ -8,14 +8,16 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 
 from benchmarks.metrics import ask
 from benchmarks.number import Number, median
+from benchmarks.peers import Peer, beside, under
 from daemon import Daemon
 from real import real, shipped
 
@@ -68,12 +70,32 @@ def idle() -> Iterator[Number]:
 def _resting(daemon: Daemon) -> Iterator[Number]:
     assert daemon.process is not None
     process = psutil.Process(daemon.process.pid)
-    before = sum(process.cpu_times()[:2])
-    time.sleep(WATCHED)
-    spent = (sum(process.cpu_times()[:2]) - before) * 60 / WATCHED
-    peers = "supervisord 0.011 without any probe, monit 0.50 with"
-    yield Number("idle, all probes on: CPU seconds a minute", spent, "s", 0.05, beside=peers)
+    quiet = partial(time.sleep, WATCHED)
+    peers = f"without any probe: {beside(_peer)}"
+    yield Number("idle, all probes on: CPU seconds a minute", _spent(process, quiet), "s", 0.05, beside=peers)
+    yield Number("  and Prometheus asks every 15 s", _spent(process, partial(_prometheus, daemon)), "s", 0.05)
     yield Number("idle: memory of the daemon", process.memory_info().rss / 1e6, "MB", 50)
+
+
+def _spent(process: psutil.Process, wait: Callable[[], None]) -> float:
+    """CPU seconds a minute while it waits `WATCHED` seconds."""
+    before = sum(process.cpu_times()[:2])
+    wait()
+    return (sum(process.cpu_times()[:2]) - before) * 60 / WATCHED
+
+
+def _prometheus(daemon: Daemon) -> None:
+    for _ in range(int(WATCHED / 15)):
+        asyncio.run(ask(daemon.admin_port, "/metrics"))
+        time.sleep(15)
+
+
+def _peer(kind: type[Peer]) -> str:
+    with under(kind, lambda _: ["/bin/sleep", "1000"], nullcontext) as (peer, _):
+        time.sleep(5)
+        before = peer.cpu
+        time.sleep(WATCHED)
+        return f"{(peer.cpu - before) * 60 / WATCHED:.3f}"
 
 
 def _scrapes(daemon: Daemon) -> Number:
