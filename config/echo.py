@@ -1,4 +1,4 @@
-"""The `echo` model, run by LiteLLM: says the last message back, a word at a time. Needs no network."""
+"""The `echo` model, run by LiteLLM: says back what was typed last, a word at a time. Needs no network."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,6 +7,7 @@ from typing import Any
 from litellm import CustomLLM, ModelResponse
 
 PACE = 0.05  # seconds a word
+NOT_TYPED = "Operator note (not from the user)"  # LiteLLM, of a system message amid the conversation
 
 
 class Echo(CustomLLM):
@@ -29,9 +30,19 @@ def chunk(text: str, *, is_finished: bool = False, finish_reason: str = "") -> d
 
 
 def said(messages: list[dict[str, Any]]) -> str:
-    content = messages[-1]["content"]
-    text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
-    return f"You said: {text}"
+    """The last text that a person typed: without what Claude Code puts beside it, which LiteLLM hands on as the user's too."""
+    for message in reversed(messages):
+        told = texts(message.get("content"))
+        typed = [text for text in told if not text.lstrip().startswith("<system-reminder>")]
+        if message.get("role") == "user" and typed and not told[0].startswith(NOT_TYPED):
+            return f"You said: {typed[-1]}"
+    return "You said nothing."
+
+
+def texts(content: Any) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    return [str(part["text"]) for part in content or () if isinstance(part, dict) and part.get("text")]
 
 
 handler = Echo()

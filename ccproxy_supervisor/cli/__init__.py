@@ -31,6 +31,7 @@ COMMANDS = {
     "rollback": "litellm",
     "traefik": "gateway",
     "token": "gateway",
+    "connect": "gateway",
     "files": "files",
     "notify": "notify",
     "schema": "settings",

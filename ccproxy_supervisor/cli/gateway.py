@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,18 +84,15 @@ def token() -> None:
 @click.argument("name")
 @click.option("--stdin", is_flag=True, help="Take the token from standard input: several hosts may share one.")
 def add(config: str | None, name: str, *, stdin: bool) -> None:
-    """Make a token for NAME and print it, this once.
+    """Make a token for NAME and print it.
 
     Example: ccproxy-supervisor token add alice
     """
-    from datetime import UTC, datetime
-
     given = sys.stdin.readline().strip() if stdin else None
     with _plainly():
         home, settings = _read(config)
-        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        ledger, path = _change(home, settings, lambda ledger: ledger.add(name, now, given))
-    say(f"{name} may pass; {path} is rewritten. Keep the token, it is not shown again.", err=True)
+        ledger, path = _change(home, settings, lambda ledger: ledger.add(name, _now(), given))
+    say(f"{name} may pass; {path} is rewritten. Keep the token.", err=True)
     if not stdin:
         say(ledger.tokens[-1].secret)
 
@@ -131,6 +129,47 @@ def revoke(config: str | None, name: str) -> None:
         home, settings = _read(config)
         _, path = _change(home, settings, lambda ledger: ledger.revoke(name))
     say(f"{name} may not pass any more; {path} is rewritten", err=True)
+
+
+@click.command()
+@config_option
+@click.argument("program", type=click.Choice(["claude", "codex", "openai", "opencode"]))
+@click.argument("name")
+@click.option("--url", help="Where clients reach Traefik.  [default: as traefik/traefik.yaml of the home says]")
+@click.option("--model", "models", multiple=True, help="The model to ask for.  [default: those of LiteLLM's config]")
+def connect(config: str | None, program: str, name: str, url: str | None, models: tuple[str, ...]) -> None:
+    """Print what to paste so that PROGRAM talks to this proxy as NAME: claude, codex, openai (its SDKs) or opencode.
+
+    Shows NAME's token, and makes one if NAME has none. Nothing is written for the program.
+
+    Example: ccproxy-supervisor connect claude alice
+    """
+    from ccproxy_supervisor.deploy.connect import PROGRAMS, Door, door_of
+    from ccproxy_supervisor.deploy.tokens import load
+
+    with _plainly():
+        home, settings = _read(config)
+        known = models or _models(home)
+        ledger = load(_ledger(home))
+        if not ledger.get(name):
+            ledger, path = _change(home, settings, lambda ledger: ledger.add(name, _now()))
+            say(f"{name} may pass now; {path} is rewritten", err=True)
+        token = ledger.get(name)
+        assert token is not None, "it was there, or was added"
+        where = (url or door_of(home, ledger.entry_points)).rstrip("/")
+        say(PROGRAMS[program](Door(where, token.secret, known)))
+
+
+def _models(home: Home) -> tuple[str, ...]:
+    """What clients may ask for by name, in the order of LiteLLM's config."""
+    plan = home.read_plan(os.environ, sys.executable)
+    return tuple(dict.fromkeys(model.name for model in plan.litellm.models))
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _ledger(home: Home) -> Path:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from ccproxy_supervisor.cli.common import home_of
 from ccproxy_supervisor.cli.output import fail, say
+
+if TYPE_CHECKING:
+    from ccproxy_supervisor.edge.home import Home
 
 
 @click.command()
@@ -31,6 +35,7 @@ def init(home: str | None, *, no_litellm: bool) -> None:
         prepare(place.folder, say)
     except OSError as error:
         fail(f"cannot make {place.folder}: {error.strerror}: {error.filename}")
+    _open_front_door(place)
     if not no_litellm:
         with shop(place) as opened:
             settings = parse(place.read(place.settings_file))
@@ -38,3 +43,18 @@ def init(home: str | None, *, no_litellm: bool) -> None:
             plan = place.read_plan(os.environ, sys.executable)
         say(f"Start it with: ccproxy-supervisor run --config {place.settings_file}")
         say(f"and then try:  {question(place.folder, plan)}")
+
+
+def _open_front_door(place: Home) -> None:
+    """Write Traefik's routes, which let nobody in yet: a Traefik that finds no file does not look for it again."""
+    from ccproxy_supervisor.core.faults import ConfigError
+    from ccproxy_supervisor.core.settings import parse
+    from ccproxy_supervisor.deploy import tokens, traefik
+
+    try:
+        ledger = tokens.load(traefik.ledger_file(place))
+        if not traefik.output(place, ledger).exists():
+            settings = parse(place.read(place.settings_file), place.shown(place.settings_file))
+            say(f"wrote {traefik.publish(place, settings, ledger)}")
+    except (ConfigError, tokens.TokenError) as error:
+        say(f"Traefik's routes are not written: {error}", err=True)

@@ -193,6 +193,13 @@ class FleetMember(_Strict):
     """Where its metrics are; none: where its requests go, for the admin port itself is on its loopback only."""
 
 
+class TraefikSettings(_Strict):
+    """What the front door offers."""
+
+    paths: tuple[Annotated[str, AfterValidator(values.url_path)], ...] = ()
+    """Further paths of LiteLLM's that clients may ask for, `/v1/images/generations` or `/v1/audio/*`."""
+
+
 class UpgradeSettings(_Strict):
     """How LiteLLM itself is replaced."""
 
@@ -251,6 +258,7 @@ class Settings(_Strict):
     admin: AdminSettings = AdminSettings()
     fleet: tuple[FleetMember, ...] = ()
     """The machines behind one Traefik; empty: only this one."""
+    traefik: TraefikSettings = TraefikSettings()
     upgrade: UpgradeSettings = UpgradeSettings()
     notify: NotifySettings = NotifySettings()
     heartbeat: HeartbeatSettings = HeartbeatSettings()

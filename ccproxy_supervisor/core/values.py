@@ -137,3 +137,10 @@ def is_loopback(value: str) -> bool:
 def switch(value: Any) -> Any:
     """YAML takes `on` and `off` for true and false."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def url_path(value: str) -> str:
+    """A path of the proxy's, or all below one (`/v1/audio/*`)."""
+    if not re.fullmatch(r"(/[A-Za-z0-9_.-]+)+(/\*)?", value) or "/." in value:
+        raise ValueError(f"must be a path such as /v1/images/generations, or /v1/audio/*, not {value[:40]!r}")
+    return value

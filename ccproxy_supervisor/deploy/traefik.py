@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,11 @@ def render(settings: Settings, ledger: Ledger, key: str | None) -> str:
 
 def document(settings: Settings, ledger: Ledger, key: str | None) -> dict[str, Any]:
     routers: dict[str, dict[str, Any]] = {}
+    paths = (*PATHS, *map(_pattern, settings.traefik.paths))
     for token in ledger.tokens:
-        routers |= _member(token) if token.name == PEER else _client(token)
-    routers["ccproxy-deny"] = _router(
-        "PathPrefix(`/`)", "ccproxy-nobody", "ccproxy-challenge", "ccproxy-deny", priority=1
-    )
+        routers |= _member(token, paths) if token.name == PEER else _client(token, paths)
+    routers["ccproxy-hello"] = _turned_away("Method(`HEAD`) && Path(`/`)", "ccproxy-hello", priority=90)
+    routers["ccproxy-deny"] = _turned_away("PathPrefix(`/`)", "ccproxy-challenge", *_SAID, "ccproxy-deny", priority=1)
     for router in routers.values():
         router["entryPoints"] = list(ledger.entry_points)
     peer = ledger.get(PEER)
@@ -106,7 +107,7 @@ def document(settings: Settings, ledger: Ledger, key: str | None) -> dict[str, A
     admin = {"servers": [{"url": f"http://{authority(settings.admin.host, settings.admin.port)}"}]}
     front = balancer(settings.fleet, there) if settings.fleet else local
     services = {"ccproxy": front, "ccproxy-nobody": _NOBODY}
-    services |= {"ccproxy-local": local, "ccproxy-admin": admin} if peer else {}
+    services |= {"ccproxy-words": admin} | ({"ccproxy-local": local, "ccproxy-admin": admin} if peer else {})
     return {
         "routers": routers,
         "middlewares": {
@@ -114,27 +115,53 @@ def document(settings: Settings, ledger: Ledger, key: str | None) -> dict[str, A
             "ccproxy-retry": {"retry": _retry(bool(settings.fleet))},
             **(own if peer else {}),
             "ccproxy-challenge": {"headers": {"customResponseHeaders": {"WWW-Authenticate": "Bearer"}}},
-            "ccproxy-deny": {"ipAllowList": {"sourceRange": ["255.255.255.255/32"], "rejectStatusCode": 401}},
+            "ccproxy-final": {"headers": {"customResponseHeaders": _FINAL}},
+            "ccproxy-words": {"errors": {"status": ["401", "404"], "service": "ccproxy-words", "query": _WORDS}},
+            **{
+                f"ccproxy-{name}": _always(status) for name, status in (("deny", 401), ("unknown", 404), ("hello", 200))
+            },
         },
-        "services": {name: {"loadBalancer": {**_FORWARDING, **service}} for name, service in services.items()},
-        "serversTransports": {"ccproxy": _transport("2s" if settings.fleet else "10s")},
+        "services": {name: {"loadBalancer": {**_forwarding(name), **service}} for name, service in services.items()},
+        "serversTransports": {
+            "ccproxy": _transport("2s" if settings.fleet else "10s", "0s"),
+            "ccproxy-words": _transport("1s", "2s"),
+        },
     }
 
 
-def _client(token: Token) -> dict[str, Any]:
-    """Route one client, under a name of its own: revocable alone, and named in Traefik's access log and metrics."""
-    rule = f"{_path(*PATHS)} && {_holds(token)}"
-    return {f"client-{token.name}": _router(rule, "ccproxy", "ccproxy-credentials", "ccproxy-retry")}
+def _client(token: Token, paths: Iterable[str]) -> dict[str, Any]:
+    """Route one client, under a name of its own: revocable alone, and named in Traefik's access log and metrics. What is not
+    offered is no matter of its token."""
+    rule = f"{_path(*paths)} && {_holds(token)}"
+    return {
+        f"client-{token.name}": _router(rule, "ccproxy", "ccproxy-credentials", "ccproxy-retry"),
+        f"other-{token.name}": _turned_away(_holds(token), *_SAID, "ccproxy-unknown", priority=50),
+    }
 
 
-def _member(token: Token) -> dict[str, Any]:
+def _member(token: Token, paths: Iterable[str]) -> dict[str, Any]:
     """Route another host's front door: to this host only, never on to the fleet, or requests would go in circles."""
-    served = f"{_path(*PATHS, '/health/liveliness')} && {_holds(token)}"
+    served = f"{_path(*paths, '/health/liveliness')} && {_holds(token)}"
     watched = f"{_path('/metrics')} && {_holds(token)}"
     return {
         "fleet": _router(served, "ccproxy-local", "ccproxy-local-credentials", "ccproxy-local-retry"),
         "fleet-metrics": _router(watched, "ccproxy-admin"),
+        f"other-{token.name}": _turned_away(_holds(token), *_SAID, "ccproxy-unknown", priority=50),
     }
+
+
+def _turned_away(rule: str, *middlewares: str, priority: int) -> dict[str, Any]:
+    return _router(rule, "ccproxy-nobody", *middlewares, priority=priority)
+
+
+def _always(status: int) -> dict[str, Any]:
+    """Answer *status* to everybody, at once and without a server: Traefik's list of addresses, with one that nobody has."""
+    return {"ipAllowList": {"sourceRange": ["255.255.255.255/32"], "rejectStatusCode": status}}
+
+
+def _pattern(path: str) -> str:
+    """One of `traefik.paths` as a regular expression."""
+    return re.escape(path.removesuffix("/*")) + ("/.*" if path.endswith("/*") else "")
 
 
 def _router(rule: str, service: str, *middlewares: str, priority: int = 100) -> dict[str, Any]:
@@ -172,6 +199,12 @@ def _retry(several: bool) -> dict[str, Any]:
     return {"attempts": 8, "initialInterval": "200ms"} if several else {"attempts": 3, "initialInterval": "50ms"}
 
 
+#: Who is refused is told why, by the daemon, and not to try again: Claude Code tries a bare 401 for three minutes, silently.
+#: While the daemon is not there the status and these headers are the same.
+_SAID = ("ccproxy-final", "ccproxy-words")
+_FINAL = {"X-Should-Retry": "false"}
+_WORDS = "/refusal?status={status}&url={url}"
+
 #: Where denied requests would go if they were not denied before. Traefik's own noop@internal would do, but what it
 #: answers is left out of access log and metrics, and guessed tokens are worth seeing.
 _NOBODY = {"servers": [{"url": "http://127.0.0.1:1"}]}
@@ -179,12 +212,17 @@ _NOBODY = {"servers": [{"url": "http://127.0.0.1:1"}]}
 #: No buffering: what streams (events, or an answer of unknown length) is handed on chunk by chunk in any case; the interval
 #: is for the rest. A negative one would send their heads early, and lose an answer that is faster than the end of its
 #: request (golang/go#40747): one of a hundred to a long prompt. The Host of a client means nothing to LiteLLM.
-_FORWARDING = {"serversTransport": "ccproxy", "passHostHeader": False, "responseForwarding": {"flushInterval": "100ms"}}
+_FORWARDING = {"passHostHeader": False, "responseForwarding": {"flushInterval": "100ms"}}
 
 
-def _transport(dial: str) -> dict[str, Any]:
-    """Bound the dialling only: a model may load for minutes before its first word, and stream for an hour.
+def _forwarding(service: str) -> dict[str, Any]:
+    return {"serversTransport": "ccproxy-words" if service == "ccproxy-words" else "ccproxy", **_FORWARDING}
+
+
+def _transport(dial: str, first: str) -> dict[str, Any]:
+    """Bound the dialling, not the *first* byte of an answer: a model may load for minutes before its first word, and stream
+    for an hour.
 
     No idle connections: one kept open to a worker that is killed would lose the next request sent on it.
     """
-    return {"maxIdleConnsPerHost": -1, "forwardingTimeouts": {"dialTimeout": dial, "responseHeaderTimeout": "0s"}}
+    return {"maxIdleConnsPerHost": -1, "forwardingTimeouts": {"dialTimeout": dial, "responseHeaderTimeout": first}}

@@ -10,13 +10,16 @@ from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 
 from ccproxy_supervisor.core.asgi import App, Receive, Scope, Send
+from ccproxy_supervisor.core.refusal import refusal
 
 ORDERS = ("reload", "restart", "stop", "rotate", "canary")
 LARGEST_ORDER = 64 << 10  # bytes
+LONGEST_QUERY = 4096  # characters
 PATIENCE = 5.0  # seconds for an order's body
 CLOSE = {"Connection": "close"}
 READ, WRITE = ("GET", "HEAD"), ("POST",)
@@ -32,6 +35,7 @@ class Request:
 
     headers: Mapping[str, str]
     receive: Receive
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ def admin_app(
     async def show_page(_: Request) -> Reply:
         return Reply(page[0], headers=page[1]) if page else Reply(b"", 302, {"Location": "/status"})
 
-    return Site({**_facts(health, status), "/metrics": show_metrics, "/": show_page}, {}, allowed)
+    pages = {**_facts(health, status), "/metrics": show_metrics, "/refusal": _refuse, "/": show_page}
+    return Site(pages, {}, allowed)
 
 
 def control_app(health: Facts, status: Facts, order: Order) -> App:
@@ -118,7 +123,15 @@ class Site:
         methods, page = found
         if scope["method"] not in methods:
             raise Refused(405, headers={"Allow": ", ".join(methods)})
-        return await page(Request(headers, receive))
+        return await page(Request(headers, receive, scope.get("query_string", b"").decode("latin-1")))
+
+
+async def _refuse(request: Request) -> Reply:
+    """Say for Traefik why it let somebody not in: it has no words of its own, and who asks is nobody it trusts."""
+    asked = parse_qs(request.query[:LONGEST_QUERY])
+    status = 404 if asked.get("status") == ["404"] else 401
+    path = urlsplit("".join(asked.get("url", ()))).path
+    return _json(refusal(status, path, request.headers), status)
 
 
 def host_allowed(host: str, allowed: Collection[str]) -> bool:

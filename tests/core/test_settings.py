@@ -185,11 +185,11 @@ def test_every_fault_is_told_at_once_with_path_line_and_nearest_key():
         ("port: 9000", "1: port: unknown key; did you mean proxy.port or admin.port?"),
         (
             "zzz: 1",
-            "1: zzz: unknown key; known are proxy, restart, health, models, ollama, logs, admin, fleet, upgrade, notify, heartbeat",
+            "1: zzz: unknown key; known are proxy, restart, health, models, ollama, logs, admin, fleet, traefik, upgrade, notify, heartbeat",
         ),
         (
             "1: 2",
-            "1: 1: unknown key; known are proxy, restart, health, models, ollama, logs, admin, fleet, upgrade, notify, heartbeat",
+            "1: 1: unknown key; known are proxy, restart, health, models, ollama, logs, admin, fleet, traefik, upgrade, notify, heartbeat",
         ),
         ("- proxy", "1: must be a mapping of settings, such as `proxy:`"),
         ("proxy", "1: must be a mapping of settings, such as `proxy:`"),
@@ -353,7 +353,7 @@ ADOPT = """
     ollama.enabled ollama.url ollama.interval ollama.timeout ollama.preload ollama.help
     logs.directory logs.max_size logs.rotate logs.keep logs.max_total logs.compress logs.level
     admin.allowed_hosts fleet upgrade.canary_model upgrade.denied upgrade.keep
-    upgrade.wait
+    upgrade.wait traefik.paths
     notify.targets notify.env_file notify.quiet heartbeat.url heartbeat.interval
 """
 ROLL = "proxy.python proxy.config proxy.auth proxy.env proxy.env_file"
@@ -373,6 +373,7 @@ fleet: [{host: a}]
 upgrade: {canary_model: m, denied: ["1"], keep: 3, wait: 1d}
 notify: {targets: [{kind: macos}], env_file: s, quiet: 22:00-07:00}
 heartbeat: {url: "http://127.0.0.1:1", interval: 1s}
+traefik: {paths: [/v1/audio/*]}
 """
 
 

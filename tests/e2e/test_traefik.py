@@ -68,12 +68,64 @@ def message(front: Front, secret: str) -> int:
     return status if status != 200 or "hello from echo" in body else -1
 
 
+def said(front, path, method="POST", **headers):
+    """Status, headers and words of an answer."""
+    with opened(front.port, method, path, ASK, headers) as answer:
+        return answer.status, answer.headers, answer.read().decode()
+
+
+def test_who_is_refused_is_told_so_in_the_shape_of_the_api_and_not_to_try_again(front, alice):
+    """Claude Code tries a bare 401 for three minutes without a word."""
+    for headers in ({}, bearer("x" * 43)):
+        status, told, body = said(front, "/v1/messages?beta=true", **headers)
+        assert (status, told["X-Should-Retry"], told["WWW-Authenticate"]) == (401, "false", "Bearer")
+        assert json.loads(body)["error"]["type"] == "authentication_error"
+        status, told, body = said(front, "/v1/responses", **headers)
+        assert (status, told["X-Should-Retry"], told["Content-Type"]) == (401, "false", "application/json")
+        assert json.loads(body)["error"]["code"] == "invalid_api_key"
+
+
+def test_a_good_token_on_a_path_that_is_not_offered_is_told_which(front, alice):
+    status, told, body = said(front, "/v1/files", method="GET", **bearer(alice))
+    assert (status, told["X-Should-Retry"], told["WWW-Authenticate"]) == (404, "false", None)
+    assert json.loads(body)["error"]["message"].startswith("/v1/files is not offered here")
+    status, _, body = said(front, "/v1/messages/batches", **bearer(alice))
+    assert (status, json.loads(body)["error"]["type"]) == (404, "not_found_error")
+
+
+def test_the_greeting_of_claude_code_is_answered_and_is_no_refused_token(front, alice):
+    assert said(front, "/", method="HEAD")[0] == 200
+    until(lambda: any(line["RequestMethod"] == "HEAD" for line in front.access_log()), 30)
+    [greeting] = [line for line in front.access_log() if line["RequestMethod"] == "HEAD"]
+    assert (greeting["RouterName"], greeting["DownstreamStatus"]) == ("ccproxy-hello@file", 200)
+
+
+#: What the programs were seen to ask: Claude Code 2.1.197, Codex 0.169.0, opencode 1.18.33, anthropic 2.13, openai 3.57.
+ASKED = [
+    ("POST", "/v1/messages?beta=true", ASK | {"stream": True, "thinking": {"type": "adaptive"}, "metadata": {"user_id": "{}"},
+     "output_config": {"effort": "high"}, "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}),
+    ("POST", "/v1/messages/count_tokens", {key: ASK[key] for key in ("model", "messages")}),
+    ("POST", "/v1/responses", {"model": "echo", "input": [{"role": "user", "content": "hi"}], "stream": True, "store": False}),
+    ("POST", "/v1/chat/completions", ASK | {"stream": True, "stream_options": {"include_usage": True}}),
+    ("GET", "/v1/models", None),
+    ("GET", "/v1/models/echo", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ASKED)
+def test_what_the_programs_ask_is_answered(front, alice, method, path, body):
+    status, told = front.ask(method, path, body, bearer(alice) | {"anthropic-version": "2023-06-01"})
+    assert status == 200, told
+    assert told
+
+
 def test_without_a_token_nothing_is_passed_on(front, alice):
     for headers in ({}, bearer("x" * 43), bearer(alice + "x"), bearer(alice.swapcase()), {"X-Api-Key": alice[:-1]}):
         status, _ = front.ask("POST", "/v1/messages", ASK, headers)
         assert status == 401
     for path in ("/", "/key/generate", "/v1/models/../../key/generate", "/health", "/metrics"):
-        assert front.get(path, **bearer(alice))[0] == 401
+        assert front.get(path)[0] == 401
+        assert front.get(path, **bearer(alice))[0] == 404
     assert message(front, alice) == 200
     assert front.get("/v1/models", **{"X-Api-Key": alice})[0] == 200
 

@@ -150,6 +150,32 @@ async def test_a_page_is_shown_at_the_root(daemon):
     assert answer.endswith(b"<!doctype html>")
 
 
+@pytest.mark.parametrize(
+    ("query", "more", "status", "told"),
+    [
+        ("status=401&url=http%3A%2F%2Fmac%2Fv1%2Fmessages%3Fbeta%3Dtrue", "", 401, "authentication_error"),
+        (
+            "status=404&url=http%3A%2F%2Fmac%2Fv1%2Fmodels%2Fx%2Fy",
+            "anthropic-version: 2023-06-01\r\n",
+            404,
+            "not_found_error",
+        ),
+        ("status=404&url=%2Fv1%2Ffiles", "", 404, "/v1/files is not offered here"),
+        ("status=401&url=%2Fv1%2Fresponses", "", 401, "invalid_api_key"),
+        ("status=200&url=%5B%3A%3A", "", 401, "invalid_api_key"),
+        ("", "", 401, "invalid_api_key"),
+        ("status=404&url=" + "%22%3C%0a" * 3000, "", 404, "is not offered here"),
+    ],
+)
+async def test_traefik_is_told_what_to_tell_who_is_refused(daemon, query, more, status, told):
+    async with daemon.serving():
+        answer = await ask(daemon.port, f"/refusal?{query}", more=more)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status}".encode())
+    assert told in json.dumps(json.loads(body))
+    assert len(body) < 1000
+
+
 @pytest.mark.parametrize("where", ["/nothing", "/status/", "/reload", "/..", "//status", "/%2e%2e/etc/passwd"])
 async def test_another_path_is_404_in_json(daemon, where):
     async with daemon.serving() as url:

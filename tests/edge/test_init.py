@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from ccproxy_supervisor.cli.home import init
@@ -52,6 +53,20 @@ def test_no_home_is_made_where_others_could_replace_it(tmp_path):
     assert result.exit_code == 78
     assert f"cannot make a home there: {tmp_path}: every user could put something else there" in result.output
     assert not (tmp_path / "h").exists()
+
+
+def test_a_new_home_has_traefik_s_routes_and_lets_nobody_in(tmp_path):
+    """A Traefik that is started before there is a file answers 404 until it is started again."""
+    result = CliRunner().invoke(init, [str(tmp_path / "h"), "--no-litellm"])
+
+    file = tmp_path / "h/traefik/dynamic.yaml"
+    assert result.exit_code == 0
+    assert f"wrote {file}" in result.output
+    assert mode(file) == "0o600"
+    assert list(yaml.safe_load(file.read_text())["http"]["routers"]) == ["ccproxy-hello", "ccproxy-deny"]
+    file.write_text("mine")
+    CliRunner().invoke(init, [str(tmp_path / "h"), "--no-litellm"])
+    assert file.read_text() == "mine"
 
 
 def test_what_is_there_is_kept(tmp_path):

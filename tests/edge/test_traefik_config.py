@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from ccproxy_supervisor.cli.gateway import token as token_command
 from ccproxy_supervisor.cli.gateway import traefik as traefik_command
+from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.settings import Settings, parse
 from ccproxy_supervisor.deploy.tokens import Ledger, load
 from ccproxy_supervisor.deploy.traefik import KEY_HEADERS, document, render
@@ -20,10 +21,12 @@ LEDGER = Ledger().add("alice", NOW, ALICE).add("bob", NOW, BOB)
 STATIC = Path(__file__).parents[2] / "config" / "traefik" / "traefik.yaml"
 
 
-def matches(rule: str, path: str, headers: dict[str, str]) -> bool:
+def matches(rule: str, path: str, headers: dict[str, str], method: str = "POST") -> bool:
     """Judge a request by a rule, with Python's regular expressions in the place of Go's."""
     calls = {
         "PathPrefix": path.startswith,
+        "Path": path.__eq__,
+        "Method": method.__eq__,
         "PathRegexp": lambda pattern: bool(re.search(pattern, path)),
         "Header": lambda name, value: headers.get(name) == value,
         "HeaderRegexp": lambda name, pattern: bool(re.search(pattern, headers.get(name, "\0"))),
@@ -32,9 +35,11 @@ def matches(rule: str, path: str, headers: dict[str, str]) -> bool:
     return bool(eval(python, {"__builtins__": {}}, calls))
 
 
-def router(path: str, headers: dict[str, str], settings: Settings | None = None, ledger: Ledger = LEDGER) -> str:
+def router(
+    path: str, headers: dict[str, str], settings: Settings | None = None, ledger: Ledger = LEDGER, method: str = "POST"
+) -> str:
     routers = document(settings or Settings(), ledger, None)["routers"]
-    hits = [name for name, told in routers.items() if matches(told["rule"], path, headers)]
+    hits = [name for name, told in routers.items() if matches(told["rule"], path, headers, method)]
     return max(hits, key=lambda name: routers[name]["priority"])
 
 
@@ -82,7 +87,31 @@ def test_a_client_reaches_what_its_api_offers(path):
     ],
 )
 def test_no_token_opens_what_administers_litellm(path):
-    assert router(path, {"Authorization": f"Bearer {ALICE}"}) == "ccproxy-deny"
+    assert router(path, {"Authorization": f"Bearer {ALICE}"}) == "other-alice"
+    assert router(path, {"Authorization": f"Bearer {ALICE}x"}) == "ccproxy-deny"
+
+
+def test_the_settings_may_offer_more_paths():
+    settings = parse("traefik: {paths: [/v1/images/generations, /v1/audio/*]}")
+    alice = {"X-Api-Key": ALICE}
+    for path in ("/v1/images/generations", "/v1/audio/speech", "/v1/audio/a/b", "/v1/messages"):
+        assert router(path, alice, settings) == "client-alice"
+    for path in ("/v1/images/generations/x", "/v1/images", "/v1/audio", "/v1/audiox", "/v1/imagesXgenerations"):
+        assert router(path, alice, settings) == "other-alice"
+
+
+@pytest.mark.parametrize(
+    "path", ["v1/x", "/", "/v1/", "/v1/(a|b)", "/v1/*/x", "/v1/../key", "/v1/.x", "/*", "/a b", "/a`b"]
+)
+def test_a_path_that_is_none_is_no_setting(path):
+    with pytest.raises(ConfigError, match="must be a path such as /v1/images/generations"):
+        parse(yaml.safe_dump({"traefik": {"paths": [path]}}))
+
+
+def test_whether_there_is_anybody_may_be_asked_by_everybody():
+    assert router("/", {}, method="HEAD") == "ccproxy-hello"
+    assert router("/", {}, method="GET") == "ccproxy-deny"
+    assert router("/v1/models", {}, method="HEAD") == "ccproxy-deny"
 
 
 @pytest.mark.parametrize(
@@ -116,8 +145,9 @@ def test_the_scheme_may_be_written_as_one_likes(scheme):
 def test_without_tokens_everything_is_denied_and_the_file_is_not_empty():
     told = yaml.safe_load(render(Settings(), Ledger(), None))["http"]
 
-    assert list(told["routers"]) == ["ccproxy-deny"]
-    assert told["routers"]["ccproxy-deny"]["middlewares"] == ["ccproxy-challenge", "ccproxy-deny"]
+    assert list(told["routers"]) == ["ccproxy-hello", "ccproxy-deny"]
+    words = ["ccproxy-challenge", "ccproxy-final", "ccproxy-words", "ccproxy-deny"]
+    assert told["routers"]["ccproxy-deny"]["middlewares"] == words
     assert told["middlewares"]["ccproxy-deny"]["ipAllowList"]["rejectStatusCode"] == 401
     assert told["services"]["ccproxy-nobody"]["loadBalancer"]["servers"] == [{"url": "http://127.0.0.1:1"}]
 

@@ -162,5 +162,6 @@ class Visit:
 
 
 def _scope(request: h11.Request) -> Scope:
-    path = unquote(request.target.partition(b"?")[0].decode("latin-1"))
-    return {"type": "http", "method": request.method.decode(), "path": path, "headers": list(request.headers)}
+    target, _, query = request.target.partition(b"?")
+    asked = {"method": request.method.decode(), "path": unquote(target.decode("latin-1")), "query_string": query}
+    return {"type": "http", **asked, "headers": list(request.headers)}
