@@ -22,8 +22,13 @@ model_list:
     litellm_params: {model: openai/echo, api_key: none, mock_response: "hello from echo"}
   - model_name: leash
     litellm_params: {model: hosted_vllm/leash, api_key: none, api_base: "LEASH"}
+  - model_name: claude-*
+    litellm_params: {model: echo/words}
 router_settings: {num_retries: 0}
-litellm_settings: {disable_hf_tokenizer_download: true}
+litellm_settings:
+  disable_hf_tokenizer_download: true
+  drop_params: true
+  custom_provider_map: [{provider: echo, custom_handler: echo.handler}]
 """
 ASK = {"model": "echo", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -43,6 +48,7 @@ def daemon(litellm, leash):
         "models": {"interval": "off"},
     }
     with Daemon(litellm, MODELS.replace("LEASH", leash.url), **settings) as daemon:
+        daemon.write("echo.py", (ROOT / "config/echo.py").read_text())
         yield daemon.start()
 
 
@@ -101,11 +107,12 @@ def test_the_greeting_of_claude_code_is_answered_and_is_no_refused_token(front, 
 
 
 #: What the programs were seen to ask: Claude Code 2.1.197, Codex 0.169.0, opencode 1.18.33, anthropic 2.13, openai 3.57.
+CLAUDE = {"model": "claude-opus-4-8"}
 ASKED = [
-    ("POST", "/v1/messages?beta=true", ASK | {"stream": True, "thinking": {"type": "adaptive"}, "metadata": {"user_id": "{}"},
+    ("POST", "/v1/messages?beta=true", ASK | CLAUDE | {"stream": True, "thinking": {"type": "adaptive"}, "metadata": {"user_id": "{}"},
      "output_config": {"effort": "high"}, "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}}),
     ("POST", "/v1/messages/count_tokens", {key: ASK[key] for key in ("model", "messages")}),
-    ("POST", "/v1/responses", {"model": "echo", "input": [{"role": "user", "content": "hi"}], "stream": True, "store": False}),
+    ("POST", "/v1/responses", CLAUDE | {"input": [{"role": "user", "content": "hi"}], "stream": True, "store": False}),
     ("POST", "/v1/chat/completions", ASK | {"stream": True, "stream_options": {"include_usage": True}}),
     ("GET", "/v1/models", None),
     ("GET", "/v1/models/echo", None),
@@ -129,10 +136,14 @@ def test_without_a_token_nothing_is_passed_on(front, alice):
     assert message(front, alice) == 200
     assert front.get("/v1/models", **{"X-Api-Key": alice})[0] == 200
 
-    until(lambda: len([line for line in front.access_log() if line["DownstreamStatus"] == 200]) >= 2, 30)
-    passed = {"ServiceURL" in line for line in front.access_log() if line["DownstreamStatus"] == 200}
-    refused = {"ServiceURL" in line for line in front.access_log() if line["DownstreamStatus"] == 401}
-    assert (passed, refused) == ({True}, {False})
+    def reached(status):
+        """Whether LiteLLM was asked, for each router that answered *status*; the words of a refusal are the daemon's."""
+        seen = [line for line in front.access_log() if line["DownstreamStatus"] == status]
+        return {line["RouterName"]: f":{front.daemon.port}" in line.get("ServiceURL", "") for line in seen}
+
+    until(lambda: reached(200).get("client-alice@file"), 30)
+    assert reached(401) == {"ccproxy-deny@file": False}
+    assert reached(404) == {"other-alice@file": False}
 
 
 def test_the_answer_to_a_stranger_names_the_way_in(front):
@@ -329,7 +340,7 @@ def test_clients_wait_for_a_worker_that_starts_and_none_is_refused():
             daemon.until(lambda status: daemon.pids() not in ([], [victim]))
 
     assert all(killed.hit(outcome) for outcome in clients.failed())
-    assert max(outcome.ended - outcome.began for outcome in clients.outcomes) > 0.9
+    assert max(outcome.ended - outcome.began for outcome in clients.outcomes) > 0.2
 
 
 def test_no_answer_is_lost_for_being_faster_than_the_end_of_its_long_prompt():

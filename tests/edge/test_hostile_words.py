@@ -49,6 +49,7 @@ TYPED = {
     "traefik": ["traefik", "traefik --check", "traefik --output -"],
     "token": ["token add alice", "token list", "token list --json", "token revoke EVIL", "token revoke alice"],
     "connect": ["connect claude alice", "connect opencode alice --url EVIL --model EVIL", "connect codex EVIL"],
+    "notify": ["notify", "notify test"],
     "schema": ["schema"],
     "version": ["version"],
     "files": ["files", "files EVIL", "files traefik --to HOME"],
