@@ -23,11 +23,11 @@ from litellm.proxy.proxy_server import ProxyConfig
 os.chdir(os.path.dirname(sys.argv[1]))  # not before: LiteLLM looks for modules two folders above
 async def load():
     try:
-        _, models, _ = await ProxyConfig().load_config(router=None, config_file_path=sys.argv[1])
+        router, _, _ = await ProxyConfig().load_config(router=None, config_file_path=sys.argv[1])
     except Exception as error:
         print(f"{{type(error).__name__}}: {{error}}", file=sys.stderr, flush=True)
         os._exit(1)
-    print("{_ANSWER}" + served.told(models or (), heard), flush=True)
+    print("{_ANSWER}" + served.told(router.model_list or (), heard), flush=True)
     os._exit(0)
 asyncio.run(load())
 """

@@ -19,8 +19,8 @@ READ = """
 import asyncio, json, os, sys
 from litellm.proxy.proxy_server import ProxyConfig
 async def read(path):
-    _, models, _ = await ProxyConfig().load_config(router=None, config_file_path=path)
-    return [(model["model_name"], model["litellm_params"]["model"]) for model in models or ()]
+    router, _, _ = await ProxyConfig().load_config(router=None, config_file_path=path)
+    return [(model["model_name"], model["litellm_params"]["model"]) for model in router.model_list or ()]
 async def main():
     print("FOUND", json.dumps({path: await read(path) for path in sys.argv[1:]}), flush=True)
     os._exit(0)  # tasks of LiteLLM's that nothing cancels
