@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from ccproxy_supervisor.core.model import Cause, OllamaStatus, Reloaded
+from ccproxy_supervisor.core.model import Cause, Note, OllamaStatus, Reloaded
 from ccproxy_supervisor.core.troubles import standing
 from ccproxy_supervisor.telling import Telling
 from stage import curtain, patched, plan_of, refusal
@@ -157,3 +157,22 @@ async def test_what_became_of_an_earlier_supervisor_is_told(stage):
     assert [(event, title[-26:]) for _, event, title in house.told] == [
         ("began", "The supervisor was killed."), ("over", "The supervisor was killed."),
     ]  # fmt: skip
+
+
+async def test_an_ollama_that_generates_nothing_is_told_once_and_its_recovery_too(stage):
+    house = House(stage, plan_of(1))
+
+    async def hang():
+        await anyio.sleep(60)
+        house.ollama = OllamaStatus(up=True, stuck="llama2 answers nothing")
+        house.telling(Note("ollama.stuck", "warning"))
+        await anyio.sleep(60)
+        house.ollama = OllamaStatus(up=True)
+        house.telling(Note("ollama.recovered"))
+        await anyio.sleep(600)
+
+    await house.live(hang)
+    assert [(event, title) for _, event, title in house.told] == [
+        ("began", "Ollama answers and generates nothing: llama2 answers nothing"),
+        ("over", "over after 1 min: Ollama answers and generates nothing: llama2 answers nothing"),
+    ]
