@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ccproxy_supervisor.cli import daemon
+
 ROOT = Path(__file__).parents[2]
 PYTHON = """\
 #!/bin/sh
@@ -114,3 +116,20 @@ def test_cleaning_leaves_what_a_service_may_run_from(checkout):
     assert make(checkout, "1")
     subprocess.run(["make", "clean", f"PYTHON={checkout}/python3"], cwd=checkout, check=True, capture_output=True)
     assert used(checkout) == "1"
+
+
+def test_a_daemon_stays_in_the_folder_that_the_link_leads_to_when_it_starts(tmp_path, monkeypatch):
+    (tmp_path / "1/bin").mkdir(parents=True)
+    (tmp_path / "1/bin/python").symlink_to(sys.executable)
+    (tmp_path / "link").symlink_to("1")
+    told = []
+    monkeypatch.setattr(os, "execv", lambda *words: told.append(words))
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-P", "-m", "ccproxy_supervisor", "run", "--quiet"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "link/bin/python"))
+    daemon._stay()
+
+    real = str(tmp_path / "1/bin/python")
+    assert told == [(real, [real, "-P", "-m", "ccproxy_supervisor", "run", "--quiet"])]
+    monkeypatch.setattr(sys, "executable", real)
+    daemon._stay()
+    assert len(told) == 1
