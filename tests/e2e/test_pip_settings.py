@@ -7,6 +7,7 @@ import pytest
 from ccproxy_supervisor.deploy import locks, pip
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.litellm import install
+from ccproxy_supervisor.edge.home import packages
 from wheels import release
 
 pytestmark = pytest.mark.real
@@ -35,5 +36,5 @@ def test_settings_of_pip_do_not_change_what_is_installed_nor_where(tmp_path, mon
     lock = locks.from_report(pip.resolve("litellm==9.0.0", print))
     new = install(Environments(tmp_path), "9.0.0", lock, lambda python, lock: pip.install(python, lock, print), print)
 
-    assert locks.installed(new.path) == {"litellm": "9.0.0"}
+    assert packages(new.path) == {"litellm": "9.0.0"}
     assert not away.exists()

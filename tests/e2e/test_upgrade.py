@@ -26,7 +26,7 @@ from ccproxy_supervisor.deploy.home import FILES
 from ccproxy_supervisor.deploy.inspection import inspect
 from ccproxy_supervisor.deploy.litellm import install
 from ccproxy_supervisor.edge import upgrades
-from ccproxy_supervisor.edge.home import Home
+from ccproxy_supervisor.edge.home import Home, packages
 from daemon import ROOT, Daemon
 from load import Load, question
 from real import real, shipped
@@ -248,7 +248,7 @@ def test_packages_are_installed_beside_without_losing_a_request_and_gone_back_fr
 
     assert (up.returncode, load.lost) == (0, [])
     assert (current.path.name, current.packages) == (f"{GOOD}-2", ("prometheus-client",))
-    assert "prometheus-client" in locks.installed(current.path)
+    assert "prometheus-client" in packages(current.path)
     assert "prometheus-client==" in current.stamp.read_text()
     assert "--hash=sha256:" in current.stamp.read_text()
     assert typed(daemon, "upgrade", "--to", GOOD).stdout.endswith(f"LiteLLM {GOOD} is in use; nothing to do\n")
