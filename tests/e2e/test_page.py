@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,20 @@ def test_what_is_gone_or_not_recorded_is_not_drawn_as_a_fault(page, said):
     label = page.run("document.querySelector('.track:last-child .bar').ariaLabel")
     assert "not recorded" in label
     assert "gone" in label
+
+
+def test_a_gap_says_how_long_it_was_where_there_is_room(page, said):
+    now = time.time()
+    ago = [(20, "healthy"), (14, "unknown"), (8, "down"), (7.9, "healthy"), (7, "down"), (2, "healthy")]
+    said.document["history"]["service"] = [
+        {"at": f"{datetime.fromtimestamp(now - hours * 3600, UTC):%Y-%m-%dT%H:%M:%SZ}", "state": state}
+        for hours, state in ago
+    ]
+    page.wait(12)
+    told = page.run("[...document.querySelectorAll('.track:first-child .run')].map((e) => e.textContent)")
+    assert [text.replace("\xa0", " ") for text in told] == ["", "6 h", "", "", "5 h", ""]
+    inside = "[...document.querySelectorAll('.long')].every((e) => e.offsetWidth <= e.parentElement.offsetWidth)"
+    assert page.run(inside)
 
 
 def test_nothing_is_cut_off_on_the_smallest_phone(page):
