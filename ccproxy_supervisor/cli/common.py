@@ -96,7 +96,8 @@ def ask(
 def _ask(home: Home, method: str, path: str, body: dict[str, Any] | None, timeout: float) -> dict[str, Any]:
     connection = Connection(control_socket(home), timeout)
     try:
-        connection.request(method, path, json.dumps(body or {}), {"Content-Type": "application/json"})
+        said = None if method == "GET" else json.dumps(body or {})
+        connection.request(method, path, said, {"Content-Type": "application/json"})
         response = connection.getresponse()
         answer: dict[str, Any] = json.loads(response.read(LARGEST))
     except (FileNotFoundError, ConnectionRefusedError):

@@ -268,6 +268,19 @@ async def test_a_client_that_stalls_is_dropped(daemon, monkeypatch, parts):
             await converse(daemon.port, *parts)
 
 
+async def test_a_body_that_comes_after_the_answer_takes_nothing_back(daemon):
+    async with daemon.serving(), await anyio.connect_tcp("127.0.0.1", daemon.port) as stream:
+        await stream.send(b"GET /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n")
+        answer = b""
+        while b'"workers"' not in answer:
+            answer += await stream.receive()
+        for part in (b"{", b"}"):  # to who has closed, the second is a reset
+            await anyio.sleep(0.05)
+            await stream.send(part)
+        with pytest.raises(anyio.EndOfStream):
+            await stream.receive()
+
+
 async def test_a_client_that_never_ends_its_body_is_dropped(daemon, monkeypatch):
     monkeypatch.setattr(server, "PATIENCE", 0.05)
     async with daemon.serving():

@@ -111,6 +111,8 @@ class Visit:
             await self._writer.drain()
         if taking.cancelled_caught:
             self.drop()
+        with anyio.move_on_after(PATIENCE):
+            await self._hear_out()
         if not self._heard_out() or self._http.our_state is not h11.DONE:
             return False
         self._http.start_next_cycle()
@@ -149,6 +151,13 @@ class Visit:
                 self._say(h11.InformationalResponse(status_code=100, headers=[]))
             self._http.receive_data(await self._reader.read(HEAD))
         return event
+
+    async def _hear_out(self) -> None:
+        """Wait for a body that nobody wanted: to close while it is on its way would take back the answer too."""
+        room = HEAD
+        while self._http.their_state is h11.SEND_BODY and room > 0:
+            event = await self._event()
+            room -= len(event.data) if isinstance(event, h11.Data) else 0
 
     def _heard_out(self) -> bool:
         """Whether the request has come to its end; what has come of a body that nobody wanted is passed over."""
