@@ -13,6 +13,7 @@ import h11
 HEAD = 64 << 10  # bytes of a request's head
 BODY = 64 << 20  # bytes read so that the client, still sending, gets to read the answer; images make long prompts
 PATIENCE = 5.0  # seconds for a request to arrive
+HURRY = 0.1  # seconds that are left to who is hurried: it may have come this moment
 LINGER = 1.0  # seconds for the client to take the answer and hang up
 AT_ONCE = 128  # connections; for more, the oldest that has said the least is waited for no longer
 RETRY_AFTER = 5  # seconds
@@ -24,27 +25,31 @@ class Visit:
 
     def __init__(self, client: socket.socket) -> None:
         self.client, self.rank, self.whole = client, 0, anyio.CancelScope(shield=True)
-        self._wait: anyio.CancelScope | None = None
+        self.hurried, self._wait = False, anyio.CancelScope()
 
     def hurry(self) -> None:
-        """Wait no longer for what it has to say, or to take the answer."""
-        if self._wait:
-            self._wait.cancel()
+        """Wait hardly any longer for what it has to say, or to take the answer."""
+        self.hurried = True
+        self._wait.deadline = anyio.current_time() + HURRY
+
+    def _patient(self, seconds: float) -> anyio.CancelScope:
+        self._wait.deadline = anyio.current_time() + (HURRY if self.hurried else seconds)
+        return self._wait
 
     async def hear(self) -> bytes | None:
         """Take in a request as far as it comes in time, and return what to answer; None: nothing was asked."""
         heard: list[bytes] = []
-        with anyio.move_on_after(PATIENCE) as self._wait:
+        with self._patient(PATIENCE):
             async for answer in _read(self.client):
                 heard.append(answer)
                 self.rank = 1
-        self.rank = 2
+        self.rank, self.hurried, self._wait = 2, False, anyio.CancelScope()
         return heard[0] if heard else None
 
     async def hang_up(self) -> None:
         """Wait for the client to close: closing on unread bytes would reset the connection, and the answer with it."""
         self.client.shutdown(socket.SHUT_WR)
-        with anyio.move_on_after(LINGER) as self._wait:
+        with self._patient(LINGER):
             while await _receive(self.client):
                 pass
 
@@ -63,16 +68,16 @@ class Holding:
             async with anyio.create_task_group() as tasks:
                 try:
                     while True:
-                        tasks.start_soon(self._answer, Visit(await _accept(mine)))
+                        self._visits[visit := Visit(await _accept(mine))] = None
+                        tasks.start_soon(self._answer, visit)
                         if len(self._visits) >= AT_ONCE:
-                            min(self._visits, key=lambda visit: visit.rank).hurry()
+                            min(self._visits, key=lambda visit: (visit.hurried, visit.rank)).hurry()
                 finally:
                     for visit in self._visits:
                         visit.whole.deadline = min(visit.whole.deadline, anyio.current_time() + LINGER)
 
     async def _answer(self, visit: Visit) -> None:
         with visit.whole, visit.client:
-            self._visits[visit] = None
             try:
                 if answer := await visit.hear():
                     visit.client.send(answer)

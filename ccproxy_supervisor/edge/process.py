@@ -205,8 +205,7 @@ class Spawner:
     async def __call__(self, number: int, plan: Plan) -> AsyncIterator[Child]:
         with ExitStack() as closing:
             ours, theirs, capture = self._connect(number, closing)
-            launcher = self._launcher()
-            process = await self._open(number, plan, launcher, theirs, capture)
+            launcher, process = await self._open(number, plan, theirs, capture)
             child = OsChild(number, process, ours, capture, launcher, dict(plan.litellm.expected))
             async with self.keep(child, closing) as kept:
                 yield kept
@@ -264,20 +263,21 @@ class Spawner:
         ours.setblocking(False)
         return ours, theirs, capture
 
-    async def _open(self, number: int, plan: Plan, launcher: str, control: socket.socket, capture: Capture) -> Running:
+    async def _open(self, number: int, plan: Plan, control: socket.socket, capture: Capture) -> tuple[str, Running]:
+        """The launcher that it is started through, and the process."""
         fds, birth = capture.fds, plan.birth
         passed = {"--control-fd": control.fileno(), "--public-fd": self._listener.fileno(), "--log-fd": fds["litellm"]}
         passed |= {f"--own-{stream}-fd": fd for stream, fd in capture.ours.items()}
         words = ["--number", str(number), "--uds", self.uds(number), "--drain", str(plan.settings.proxy.drain_timeout)]
         words += ["--door", self._door(number), "--spool", str(self._home / "run" / f"w{number}.spool")]
         try:
-            env = {CONFIG: self._config(birth)}
+            launcher, env = self._launcher(), {CONFIG: self._config(birth)}
             out, err = fds["stdout"], fds["stderr"]
             if forked := await self._fork(plan, words, {"stdout": out, "stderr": err, **passed}, env):
-                return forked
+                return launcher, forked
             command = [birth.python, launcher, *words]
             command += [word for flag, fd in passed.items() for word in (flag, str(fd))]
-            return self._start(
+            return launcher, self._start(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self._home,
                 env={**dict(birth.env), **env}, pass_fds=tuple(passed.values()), start_new_session=True,
             )  # fmt: skip

@@ -34,9 +34,9 @@ def daemon():
 #: The daemon with a bug that shows when its first worker is started.
 BUGGY = """
 import sys
-from ccproxy_supervisor.handover import Handover
-async def tells_a_secret(self): await self._changed.wait(); raise RuntimeError("cannot use sk-keep-me-to-yourself")
-Handover.run = tells_a_secret
+from ccproxy_supervisor.supervisor import Supervisor
+async def tells_a_secret(self): raise RuntimeError("cannot use sk-keep-me-to-yourself")
+Supervisor.run = tells_a_secret
 from ccproxy_supervisor.cli import main
 main(["run", "--config", sys.argv[1]])
 """

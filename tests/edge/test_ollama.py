@@ -9,6 +9,7 @@ from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.litellm import Model
 from ccproxy_supervisor.core.model import Note, OllamaStatus, Probed
 from ccproxy_supervisor.core.settings import OllamaSettings
+from ccproxy_supervisor.core.wedge import Loaded
 from ccproxy_supervisor.edge.ollama import OllamaWatch
 
 pytestmark = pytest.mark.anyio
@@ -73,7 +74,8 @@ def of(journal, kind):
 
 async def test_a_well_ollama_is_described_in_full():
     watch, journal = await watching(Ollama(loaded=["llama2:latest"]), 1, LLAMA, QWEN, FAR)
-    expected = OllamaStatus(True, "0.12.3", ("llama2:latest",), ("llama2:latest",), ("Qwen3:8b",))
+    loaded = (Loaded("llama2:latest", None, None),)
+    expected = OllamaStatus(True, "0.12.3", ("llama2:latest",), ("llama2:latest",), ("Qwen3:8b",), running=loaded)
     assert watch.status == expected
     assert of(journal, OllamaStatus) == [expected]
     assert [(p.probe, p.subject, p.verdict.ok, p.verdict.seconds) for p in of(journal, Probed)] == [

@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.plan import Birth
 from ccproxy_supervisor.edge import exits, preload
 from ccproxy_supervisor.edge.launcher import Launcher
@@ -92,7 +93,7 @@ async def ended(*pids):
 
 
 def preloaders():
-    return [each for each in psutil.Process().children() if "--preload-fd" in each.cmdline()]
+    return [each for each in psutil.Process().children() if "--preload-fd" in known(each.cmdline, [])]
 
 
 async def test_a_forked_worker_serves_like_any_other(stage):

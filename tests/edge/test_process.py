@@ -115,7 +115,7 @@ async def exchange(stream, path="/"):
 
 async def test_a_connection_is_kept_for_its_share_of_answers(workshop):
     async with workshop() as child, await anyio.connect_tcp("127.0.0.1", workshop.port) as stream:
-        await child.activate()
+        await child.activate(0)
         for _ in range(ANSWERS - 1):
             assert b"connection: close" not in await exchange(stream)
         assert b"connection: close" in await exchange(stream)
@@ -125,7 +125,7 @@ async def test_a_connection_is_kept_for_its_share_of_answers(workshop):
 
 async def test_who_is_silent_is_seen_off_and_who_asks_once_more_is_answered(workshop):
     async with workshop() as child:
-        await child.activate()
+        await child.activate(0)
         silent, asking, new = [await anyio.connect_tcp("127.0.0.1", workshop.port) for _ in range(3)]
         for stream in (silent, asking):
             assert b"200 ok" in await exchange(stream)
@@ -144,7 +144,7 @@ async def test_who_is_silent_is_seen_off_and_who_asks_once_more_is_answered(work
 
 async def test_half_a_request_does_not_hold_up_a_drain(workshop):
     async with workshop() as child, await anyio.connect_tcp("127.0.0.1", workshop.port) as slow:
-        await child.activate()
+        await child.activate(0)
         await slow.send(b"GET / HTTP/1.1\r\n")
         child.drain(60)
         with anyio.fail_after(30):
