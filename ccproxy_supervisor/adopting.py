@@ -103,7 +103,7 @@ class Adopting:
         return None
 
     def _recorded(self, declined: Declined) -> list[Recorded]:
-        with suppress(psutil.Error):
+        with suppress(psutil.Error, OSError, SystemError):
             if declined.pid is not None:
                 started = psutil.Process(declined.pid).create_time()
                 return [Recorded(declined.pid, started, str(self._run / f"w{declined.number}.sock"))]

@@ -36,7 +36,7 @@ from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.printable import printable
 from ccproxy_supervisor.core.troubles import standing
 from ccproxy_supervisor.door import Door, each
-from ccproxy_supervisor.edge import exits, last_words, process, watchdog
+from ccproxy_supervisor.edge import exits, last_words, process, usage, watchdog
 from ccproxy_supervisor.edge.admin import admin_app, control_app
 from ccproxy_supervisor.edge.births import Births
 from ccproxy_supervisor.edge.embedded import serve_tcp, serve_unix
@@ -110,7 +110,7 @@ class Daemon:
         self.supervisor: Supervisor | None = None
         self.waiting = anyio.CancelScope()
         self.loop, self.context = asyncio.get_running_loop(), copy_context()  # a thread's would not know the loop
-        self.samples = Samples(process.usage, time.time)
+        self.samples = Samples(usage.usage, time.time)
         self.logs = LogSink(home.path(settings.logs.directory), settings.logs, self.tell_from_thread, spools=home.run)
         self.logs.hide(plan.secrets)
         self.terminal = Terminal(sys.stderr.fileno()) if verbose else None

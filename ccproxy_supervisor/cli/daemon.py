@@ -9,6 +9,7 @@ import click
 
 from ccproxy_supervisor.cli.common import config_option, home_of, order
 from ccproxy_supervisor.cli.output import say
+from ccproxy_supervisor.edge.ground import make_room
 
 
 @click.command()
@@ -20,6 +21,7 @@ def run(config: str | None, *, verbose: bool | None) -> None:
     Example: ccproxy-supervisor run --config ~/ccproxy/supervisor.yaml
     """
     _stay()
+    make_room()
     from ccproxy_supervisor.app import run as run_daemon
 
     if verbose is None:

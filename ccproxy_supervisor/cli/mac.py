@@ -174,7 +174,7 @@ def _home(config: str | None, owner: Owner | None) -> Home:
 
 def _home_of_service(file: Path, config: str | None, *, daemon: bool, purge: bool) -> Home:
     """The home that the property list *file* names; without one, the home that the command line means."""
-    from ccproxy_supervisor.deploy.launchd import config_of, installed
+    from ccproxy_supervisor.deploy.launchd import config_of, installed, same
 
     meant, served = _home(config, _owner(None) if daemon else None), None
     try:
@@ -184,7 +184,7 @@ def _home_of_service(file: Path, config: str | None, *, daemon: bool, purge: boo
             fail(str(error))
     if served is None:
         return meant
-    if purge and (config or os.environ.get("CCPROXY_HOME")) and meant.settings_file != served:
+    if purge and (config or os.environ.get("CCPROXY_HOME")) and not same(meant.settings_file, served):
         fail(f"cannot delete {meant.folder}: {file} runs from {served.parent}; name that one, or another --label")
     return Home(served)
 

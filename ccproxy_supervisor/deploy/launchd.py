@@ -178,8 +178,16 @@ def services_of(config: Path, places: Iterable[Place]) -> Iterator[tuple[Place, 
         found: dict[str, Any] = {}
         with suppress(ValueError):
             found = installed(file) or {}
-        if config_of(found) == config:
+        named = config_of(found)
+        if named is not None and same(named, config):
             yield place, file, found
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two paths are one file: macOS's file system ignores the case of letters, and a link is another way to it."""
+    with suppress(OSError):
+        return one.samefile(other)
+    return one == other
 
 
 def short_exit_timeouts(config: Path, settings: Settings, places: Iterable[Place]) -> Iterator[str]:

@@ -163,7 +163,7 @@ async def _met(door: Path, number: int) -> Found | Declined:
                 found = await _heard(sock, number, pid, closing)
         except ConnectionRefusedError:
             raise
-        except (OSError, Refused, ValueError, psutil.Error) as error:
+        except (OSError, SystemError, Refused, ValueError, psutil.Error) as error:
             return Declined(number, str(error).partition("\n")[0] or "it did not answer in time", pid)
         closing.pop_all()
     return found

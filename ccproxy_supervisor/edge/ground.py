@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
 
 #: Ignored on purpose, by Python, `nohup` or a shell that runs us in the background.
 LEFT = ("SIGPIPE", "SIGXFSZ", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU")
+
+FILES = 8192  # descriptors: kern.maxfilesperproc is far above this
 
 
 def stand() -> None:
@@ -24,6 +27,20 @@ def stand() -> None:
         if signal.getsignal(number) is signal.SIG_IGN and getattr(number, "name", "") not in LEFT:
             with suppress(OSError, ValueError):  # not ours to change
                 signal.signal(number, signal.SIG_DFL)
+
+
+def make_room(wanted: int = FILES) -> int:
+    """Raise how many descriptors we and our workers may have to *wanted*, or as near as the system lets us; return how many.
+
+    A Terminal and a plain launchd job give 256, which a hundred clients use up.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+            )
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _closed(fd: int) -> bool:

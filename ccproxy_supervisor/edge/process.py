@@ -19,7 +19,7 @@ import psutil
 
 from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.known import known
-from ccproxy_supervisor.core.model import Child, Journal, Note, SpawnError, Usage
+from ccproxy_supervisor.core.model import Child, Journal, Note, SpawnError
 from ccproxy_supervisor.core.plan import CONFIG, Birth, Plan
 from ccproxy_supervisor.core.served import dropped
 
@@ -294,20 +294,6 @@ class Spawner:
 
 def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or told(error)
-
-
-def usage(child: Child) -> Usage | None:
-    """What a worker uses now; None once it cannot be asked."""
-    stats = getattr(child, "stats", None)
-    if not isinstance(stats, psutil.Process):
-        return None
-    return known(lambda: _usage(stats), None)
-
-
-def _usage(stats: psutil.Process) -> Usage:
-    with stats.oneshot():
-        cpu = stats.cpu_times()
-        return Usage(stats.memory_info().rss, cpu.user + cpu.system, stats.num_fds(), stats.num_threads())
 
 
 def visit(child: Child | None) -> socket.socket:

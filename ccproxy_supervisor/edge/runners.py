@@ -53,7 +53,7 @@ def server(port: int, known: Key | None = None) -> Key | None:
     """What identifies the Ollama that listens on *port*, None when it cannot be told; *known* is looked at first."""
     if known is not None and _lives(Runner(known[0], known[1], 0.0, 0)):
         return known
-    for process in psutil.process_iter(["name"]):
+    for process in _seen(["name"]):
         if _is_ollama(process.info["name"]) and _listens(process, port):
             with suppress(*GONE):
                 return process.pid, process.create_time()
@@ -61,14 +61,21 @@ def server(port: int, known: Key | None = None) -> Key | None:
 
 
 def _processes(port: int) -> Iterator[psutil.Process]:
-    table: dict[int, psutil.Process] = {}
-    with suppress(*GONE):
-        table = {process.pid: process for process in psutil.process_iter(_LOOKS)}
+    table = {process.pid: process for process in _seen(_LOOKS)}
     mine = [one for one in table.values() if _is_runner(one.info, table.get(one.info["ppid"]))]
     parents = {one.info["ppid"] for one in mine}
     for one in mine:
         if len(parents) == 1 or _listens(table[one.info["ppid"]], port):
             yield one
+
+
+def _seen(looks: list[str]) -> Iterator[psutil.Process]:
+    """Every process that can be looked at: one that cannot must not hide the others."""
+    with suppress(*GONE):
+        for process in psutil.process_iter():
+            with suppress(*GONE):
+                process.info = process.as_dict(looks)
+                yield process
 
 
 def _is_runner(info: dict[str, Any], parent: psutil.Process | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ TICK = 5.0  # seconds; twelve wake-ups a minute are nothing
 LIMIT = 30.0  # seconds of silence
 EX_SOFTWARE = 70
 STDERR = 2
+COUNTS = sys.platform != "darwin"  # whether the kernel's count of processor time can be trusted with a life
 DUMP_TIME = 5.0  # seconds a dump may take, then the kernel ends the process
 
 
@@ -80,9 +82,11 @@ class Watchdog:
         """Have the kernel dump and end a process that computes for so long without letting this thread run.
 
         Native code need not give the interpreter back. Processor time, for a real-time timer would run on, and kill,
-        while the process is stopped. Not seen: native code that keeps the interpreter and waits.
+        while the process is stopped. Not seen: native code that keeps the interpreter and waits. Not on macOS, whose
+        timer was seen to go off early on Apple silicon: it would end a daemon that is well.
         """
-        signal.setitimer(signal.ITIMER_PROF, seconds)
+        if COUNTS:
+            signal.setitimer(signal.ITIMER_PROF, seconds)
 
     def _end(self) -> None:
         # First the timer: a dump that blocks (full pipe, dead disk) must not save the process. SIGALRM's default

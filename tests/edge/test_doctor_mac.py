@@ -1,11 +1,13 @@
 """Power, login, clock, and the programs on both sides."""
 
+from dataclasses import replace
+
 import pytest
 
 from ccproxy_supervisor.core.litellm import Model
 from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.deploy import tokens, traefik
-from ccproxy_supervisor.deploy.doctor import clock, mac, neighbours
+from ccproxy_supervisor.deploy.doctor import clock, interpreter, mac, neighbours
 from ccproxy_supervisor.deploy.doctor.finding import Level
 from doctor_stage import LLAMA, Stage
 
@@ -29,11 +31,16 @@ def test_on_other_systems_the_checks_of_a_mac_say_so(stage):
         ("FileVault is Off.", None, True, [Level.OK]),
         ("FileVault is On.", None, False, [Level.WARN, Level.WARN]),
         ("FileVault is On.", None, True, [Level.WARN, Level.OK]),
+        ("Encryption in progress: Percent completed = 4", None, True, [Level.WARN, Level.OK]),
+        ("Error: Unable to read", None, True, [Level.WARN, Level.OK]),
+        ("FileVault is Off.", "somebody", False, [Level.WARN]),
+        ("FileVault is Off.", "somebody", True, [Level.OK]),
     ],
 )
 def test_what_a_mac_does_after_a_power_loss_is_told(stage, vault, login, daemon, levels):
     stage.program("fdesetup", vault)
     stage.program("defaults", login or "The domain/default pair does not exist", 0 if login else 1)
+    stage.environ["USER"] = "you"
     if daemon:
         stage.installed("daemon")
 
@@ -57,6 +64,25 @@ def test_sleep_and_power_settings_are_read(stage, sleep, autorestart, levels):
     stage.program("pmset", PMSET.format(sleep=sleep, autorestart=autorestart))
 
     assert [finding.level for finding in mac.power(stage.scene)] == levels
+
+
+def test_a_mac_whose_sleep_is_disabled_does_not_sleep_whatever_its_timer_says(stage):
+    stage.program(
+        "pmset", PMSET.format(sleep=10, autorestart=1).replace("settings:\n", "settings:\n SleepDisabled\t\t1\n", 1)
+    )
+
+    assert stage.found(mac.power)[0] == (Level.OK, "this Mac does not go to sleep")
+
+
+@pytest.mark.parametrize("says", ["", "/etc/ssl/cert.pem"])
+def test_a_python_without_certificate_authorities_is_found(stage, monkeypatch, says):
+    stage.program("python", says)
+    scene = replace(stage.scene, python=str(stage.bin / "python"))
+    scene.__dict__["plan"] = stage.scene.plan
+
+    [finding] = interpreter.certificates(scene)
+    assert finding.level is (Level.OK if says else Level.WARN)
+    assert says or finding.remedy.startswith("open '/Applications/Python 3.x/Install Certificates.command'")
 
 
 def test_a_pmset_that_says_something_else_is_no_trouble(stage):

@@ -113,3 +113,11 @@ def test_help_says_of_each_command_a_whole_sentence(words):
     command = [sys.executable, "-m", "ccproxy_supervisor", *words, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "..." not in done.stdout.partition("Commands:")[2] != ""
+
+
+@pytest.mark.parametrize(("soft", "hard", "becomes"), [(256, 4096, 4096), (256, 20000, 8192), (9000, 20000, 9000)])
+def test_a_daemon_gets_the_descriptors_that_a_terminal_withholds(soft, hard, becomes):
+    ask = "from ccproxy_supervisor.edge.ground import make_room; print(make_room())"
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); {ask}"
+    done = subprocess.run([sys.executable, "-c", limit], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(becomes)

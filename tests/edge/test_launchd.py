@@ -22,6 +22,7 @@ from ccproxy_supervisor.deploy.launchd import (
     place,
     plist,
     render,
+    services_of,
     short_exit_timeouts,
 )
 from ccproxy_supervisor.deploy.program import LATE, MISSING, Ran, run
@@ -243,3 +244,14 @@ def test_a_service_that_never_ended_has_not_fallen():
 
 def test_a_format_nobody_knows_says_nothing_and_breaks_nothing():
     assert parse_print("{}") == Loaded()
+
+
+def test_a_service_of_the_home_is_found_however_its_path_is_spelt(tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/supervisor.yaml").touch()
+    (tmp_path / "HOME").symlink_to("home")  # what a file system that ignores case does by itself
+    (tmp_path / "one.plist").write_bytes(render(job(tmp_path / "HOME")))
+    (tmp_path / "other.plist").write_bytes(render(job(tmp_path / "elsewhere")))
+
+    [(_, file, _)] = services_of(tmp_path / "home/supervisor.yaml", [Place("gui/501", tmp_path)])
+    assert file.name == "one.plist"

@@ -25,7 +25,8 @@ from ccproxy_supervisor.core.plan import Birth
 from ccproxy_supervisor.edge import exits
 from ccproxy_supervisor.edge.launcher import Launcher
 from ccproxy_supervisor.edge.listener import open_listener
-from ccproxy_supervisor.edge.process import Spawner, usage
+from ccproxy_supervisor.edge.process import Spawner
+from ccproxy_supervisor.edge.usage import usage
 from ccproxy_supervisor.launcher.guests import ANSWERS
 from ccproxy_supervisor.launcher.serve import SETTLE
 from ccproxy_supervisor.launcher.servers import private_socket

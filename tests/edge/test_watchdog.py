@@ -133,3 +133,17 @@ def test_a_removed_stack_file_is_made_anew_and_costs_no_descriptor(tmp_path):
     finally:
         faulthandler.unregister(signal.SIGPROF)
         os.close(dog._fd)
+
+
+def test_on_macos_no_count_of_processor_time_can_end_a_daemon_that_is_well(tmp_path):
+    code = """
+        watchdog.COUNTS = False
+        assert signal.getitimer(signal.ITIMER_PROF) != (0.0, 0.0)
+        dog._arm(0); signal.setitimer(signal.ITIMER_PROF, 0); dog.close()
+        other = watchdog.Watchdog(Path(sys.argv[1]), tick=0.02, limit=0.1)
+        other.start()
+        time.sleep(0.05)
+        assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+        os._exit(0)
+        """
+    assert ended(tmp_path, code) == 0

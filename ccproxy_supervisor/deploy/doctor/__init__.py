@@ -17,7 +17,7 @@ TOPICS: dict[str, tuple[Check, ...]] = {
         configuration.disk,
         configuration.place,
     ),
-    "LiteLLM": (interpreter.litellm,),
+    "LiteLLM": (interpreter.litellm, interpreter.certificates),
     "Daemon": (ports.daemon, ports.ports),
     "Service": (service.service,),
     "Mac": (mac.system, mac.restart, mac.power, clock.clock),

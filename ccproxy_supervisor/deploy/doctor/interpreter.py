@@ -15,6 +15,10 @@ from ccproxy_supervisor.edge.home import ROTATE, everything, litellm_version, pa
 
 REPAIR = "ccproxy-supervisor upgrade --repair"
 SHOWN = 3
+#: Where a Python looks for certificate authorities, read without running what its packages would have run at its start.
+TRUST = """import os, ssl
+paths = ssl.get_default_verify_paths()
+print(paths.cafile or (paths.capath if paths.capath and os.listdir(paths.capath) else ""))"""
 IMPORT, IMPORT_TIME = "import litellm.proxy.proxy_server", 90.0  # seconds; 6 on an idle machine
 
 
@@ -31,6 +35,24 @@ def litellm(scene: Scene) -> Iterator[Finding]:
         yield skip("whether LiteLLM starts", "not tried: starting it would run what was found")
     else:
         yield _start(scene, scene.plan)
+
+
+def certificates(scene: Scene) -> Iterator[Finding]:
+    """Whether each interpreter can tell who answers an https:// address: python.org's can only once it was helped."""
+    pythons: dict[str, tuple[str, dict[str, str] | None]] = {"the supervisor's Python": (scene.python, None)}
+    if not isinstance(scene.plan, ConfigError):
+        birth = scene.plan.birth
+        pythons["LiteLLM's Python"] = (birth.python, dict(birth.env))
+    for whose, (python, env) in pythons.items():
+        ran = scene.run(python, "-I", "-S", "-c", TRUST, env=env)
+        if ran.status:  # that it does not start is told elsewhere
+            continue
+        if found := ran.out.strip():
+            yield ok(f"{whose} knows certificate authorities", found)
+            continue
+        remedy = "open '/Applications/Python 3.x/Install Certificates.command'; or set SSL_CERT_FILE"
+        remedy += " (LiteLLM: in proxy.env) to what `python -m certifi` names"
+        yield warn(f"{whose} knows no certificate authority: some https:// upstreams fail", python, remedy)
 
 
 def _files(scene: Scene, environment: Path) -> Iterator[Finding]:
