@@ -59,10 +59,22 @@ def test_the_first_client_starts_the_supervisor_and_is_served(activated):
     activated.until(lambda _: [line["address"] for line in activated.log() if line["event"] == "listener.activated"])
 
 
-def test_a_client_that_comes_while_the_supervisor_is_dead_is_served_by_the_next_one(activated):
+def test_a_worker_serves_on_while_its_supervisor_is_dead_and_is_the_next_one_s(activated):
+    assert answer(request(activated.port)) == b"HTTP/1.1 200 OK"
+    first = activated.until(lambda status: status["status"] == "healthy")
+    os.kill(first["pid"], signal.SIGKILL)
+    assert [answer(request(activated.port)) for _ in range(10)] == [b"HTTP/1.1 200 OK"] * 10
+
+    second = activated.until(lambda status: status["status"] == "healthy" and status["pid"] != first["pid"])
+    assert [worker["pid"] for worker in second["workers"]] == [worker["pid"] for worker in first["workers"]]
+
+
+def test_a_client_that_comes_while_all_are_dead_is_served_by_the_next_ones(activated):
     assert answer(request(activated.port)) == b"HTTP/1.1 200 OK"
     first = activated.status()
     os.kill(first["pid"], signal.SIGKILL)
+    for worker in first["workers"]:
+        os.kill(worker["pid"], signal.SIGKILL)
     for worker in first["workers"]:
         wait_until_gone(worker["pid"])
     waiting = [request(activated.port) for _ in range(10)]
