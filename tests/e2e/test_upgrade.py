@@ -205,7 +205,7 @@ def place(wheels, monkeypatch):
 
 @pytest.mark.parametrize(
     ("version", "reason"),
-    [(BROKEN, "no such table: models"), (SICK, "model echo: answered 500")],
+    [(BROKEN, "no such table: models"), (SICK, "model echo does not answer: answered 500")],
 )
 def test_a_release_that_does_not_serve_leaves_the_old_one_serving(place, version, reason):
     daemon = place.start()
