@@ -5,6 +5,7 @@ Every step leaves a home that works: an environment counts when it is complete, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ccproxy_supervisor.deploy.litellm import Fill, Say, examine, install, summa
 from ccproxy_supervisor.deploy.pip import NONE
 from ccproxy_supervisor.edge.home import packages
 
+LEAVING = 3.0  # seconds
 SHOWN = 3  # of many releases that were passed over
 
 
@@ -198,9 +200,16 @@ class Upgrader:
             raise InstallError(f"{error}; nor could every worker be brought back: {worse}") from None
 
     def _prune(self) -> None:
-        with suppress(InstallError):  # a daemon that does not say what it runs from: the next change prunes
-            for gone in self._environments.prune(self._keep, self._hands.named()):
-                self._hands.say(f"removed {gone.path}")
+        """What still runs from an environment that was left has this long to end; else the next change prunes it."""
+        until = time.monotonic() + LEAVING
+        with suppress(InstallError):  # a daemon that does not say what it runs from
+            named = self._hands.named()
+            while True:
+                for gone in self._environments.prune(self._keep, named):
+                    self._hands.say(f"removed {gone.path}")
+                if len(self._environments.all()) <= self._keep or time.monotonic() > until:
+                    return
+                time.sleep(0.1)
 
     def _refuse_denied(self, packages: Mapping[str, str]) -> None:
         for why in self._advisories.denied(packages):

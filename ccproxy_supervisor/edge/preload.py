@@ -80,6 +80,7 @@ class Preloader:
         self._answered = anyio.Event()
         self._turn = anyio.Lock()
         self._children: dict[int, Forked] = {}
+        self._retired = False
 
     def give_up(self, why: str) -> None:
         self.why = self.why or why
@@ -141,11 +142,19 @@ class Preloader:
             if child := self._children.pop(word["ended"], None):
                 child.status = word["status"]
                 child.told.set()
+            if self._retired and not self._children:
+                self.done.set()
         else:
             if "started" in word:  # here, for its end may be the next line
                 self._children[word["started"]] = Forked(word["started"], self._ended)
             self._answer = word
             self._answered.set()
+
+    def retire(self) -> None:
+        """Let it leave once it has told how the last of its workers ended."""
+        self._retired = True
+        if not self._children:
+            self.done.set()
 
     def close(self) -> None:
         """Its control socket's end tells it to leave; it has nothing to finish."""
@@ -169,7 +178,10 @@ class Preloaders:
         self._turn = anyio.Lock()
 
     def adopt(self, plan: Plan) -> None:
-        self._plan = plan
+        """The environment that was left needs its preloader no more; the others age."""
+        left, self._plan = self._key(self._plan), plan
+        if left != self._key(plan) and (loader := self._loaders.get(left)):
+            loader.retire()
         self._failed.clear()
 
     async def prepare(self, plan: Plan) -> None:

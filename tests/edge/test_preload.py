@@ -128,6 +128,21 @@ async def test_another_environment_has_another_preloader(stage):
             assert (await inside.get("/env")).json()["COLOUR"] == "red"
 
 
+async def test_the_preloader_of_an_environment_that_was_left_ends_with_its_last_worker(stage):
+    async with stage.hire(1) as old, stage.hire(2, COLOUR="red") as new:
+        await old.ready()
+        await new.ready()
+        first, _ = preloaders()
+        stage.loaders.adopt(stage.plan())
+        stage.loaders.adopt(stage.plan(COLOUR="red"))
+        await anyio.sleep(0.1)
+        assert len(preloaders()) == 2
+        os.kill(old.pid, signal.SIGKILL)
+        assert await old.wait() == -9
+        await ended(first.pid)
+        assert len(preloaders()) == 1
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 0)])
 async def test_how_a_forked_worker_ended_is_told(stage, number, status):
     async with stage.hire() as child:
