@@ -92,7 +92,10 @@ def cat(folder: Path, size: int) -> Run:
 
 
 def sink(folder: Path, size: int, expected: int, secrets: tuple[bytes, ...] = (), *, compress: bool = False) -> Run:
-    logs = LogSink(folder, LogSettings(keep=KEEP), lambda note: print(f"  {note.event}: {note.fields}"))
+    (folder / "run").mkdir()
+    logs = LogSink(
+        folder, LogSettings(keep=KEEP), lambda note: print(f"  {note.event}: {note.fields}"), spools=folder / "run"
+    )
     logs.hide(secrets)
     logs.start()
     capture = logs.capture(1)
@@ -101,7 +104,7 @@ def sink(folder: Path, size: int, expected: int, secrets: tuple[bytes, ...] = ()
     before = time.process_time()
     began = talker.go()
     while (count := logs.counters()["stdout"]).bytes + count.dropped < size:
-        time.sleep(0.003)
+        time.sleep(0.01)
     seconds = time.perf_counter() - began
     spent = time.process_time() - before
     talker.end()

@@ -25,7 +25,7 @@ VALUES = {
     "math",
     "re",
 }
-VALUES |= {"urllib.parse"}
+VALUES |= {"mmap", "urllib.parse"}  # of `mmap` only the type
 DAEMON = {"anyio", "h11", "psutil", "pydantic", "yaml"}
 ANYTHING = sys.stdlib_module_names
 HEART = ("bell", "ports", "worker", "trial", "seat", "succession", "relief", "pool", "supervisor")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from mmap import mmap
 
 from ccproxy_supervisor.core.model import LOGS
 
@@ -91,7 +92,7 @@ def uncompressed(names: Iterable[str]) -> list[str]:
     return [name for *_, name in sorted(plain)]
 
 
-def fit(data: bytes | bytearray, start: int, end: int, room: int, *, fresh: bool) -> int:
+def fit(data: bytes | bytearray | mmap, start: int, end: int, room: int, *, fresh: bool) -> int:
     """Where to cut *data* so that whole lines from *start* fill at most *room*: *start* itself when none fits, except
     that a *fresh* file takes one line of any length."""
     if end - start <= room:

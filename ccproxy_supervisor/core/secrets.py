@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import mmap
 from urllib.parse import quote, quote_plus
 
 HIDDEN = b"***"
@@ -42,19 +43,24 @@ class Secrets:
         step = (min(map(len, long), default=_LONG) - _WORD + 1) // _WORD
         return [value for value in self.values if value not in long], long, frozenset(words), step
 
-    def within(self, data: bytes | bytearray, end: int) -> bool:
-        """Whether a secret stands in the first *end* bytes.
+    def within(self, data: bytes | bytearray | mmap, end: int, start: int = 0) -> bool:
+        """Whether a secret stands in *data* from *start* to *end*.
 
         A long value that stands anywhere covers one of every few words of the text whole: these are looked up, once for all.
         To look for each of a dozen forms of each of many secrets would cost a log more than all the rest.
         """
         short, long, words, step = self._sieve
-        if any(data.find(value, 0, end) >= 0 for value in short):
+        if any(data.find(value, start, end) >= 0 for value in short):
             return True
         if not words:
             return False
-        looked_at = memoryview(data)[: end - end % _WORD].cast("Q")[::step]
-        return not words.isdisjoint(looked_at) and any(data.find(value, 0, end) >= 0 for value in long)
+        with (
+            memoryview(data) as whole,
+            whole[start : end - (end - start) % _WORD].cast("Q") as text,
+            text[::step] as looked_at,
+        ):
+            clean = words.isdisjoint(looked_at)
+        return not clean and any(data.find(value, start, end) >= 0 for value in long)
 
     def mask(self, data: bytes) -> bytes:
         for value in self.values:

@@ -15,14 +15,16 @@ import struct
 import termios
 
 STREAMS = ("stdout", "stderr", "litellm")
-ROOM = 1 << 20  # bytes of a ring
+ROOM = 1 << 22  # bytes of a ring
 HEAD = 1 << 14  # bytes before them, a page of every machine
-MOST = 1 << 19  # bytes of one read; its count must fit below the position, see `Lane.read`
+MOST = (
+    1 << 20
+) - 1  # bytes of one read, of more than a pipe holds; its count must fit below the position, see `Lane.read`
 BITS = 20
 MARK = b"\xff" * 16  # not UTF-8
 SPARING = 64 << 10  # an empty ring is begun anew after so much, and the rest of its pages never touched
-MAGIC = 0x636370726F787901
-WORD = struct.Struct("@Q")  # stored at once, by one instruction
+MAGIC = 0x636370726F787902  # its last byte tells of what size the rings are
+WORD = struct.Struct("@Q")
 
 
 class Full(Exception):  # noqa: N818 - a fact, not an error
@@ -33,69 +35,68 @@ class Lane:
     """One stream: positions count bytes since the worker's birth; those from *written* to *end* are held."""
 
     def __init__(self, memory: mmap.mmap, number: int, key: int) -> None:
-        self.key, self._memory = key, memory
-        self._words, self._ring = WORD.size * (1 + 3 * number), HEAD + ROOM * number
+        self.key, self._memory, self._ring = key, memory, HEAD + ROOM * number
+        self._words = memoryview(memory).cast("Q")[
+            1 + 3 * number : 4 + 3 * number
+        ]  # each stored at once, by one instruction
 
     @property
     def written(self) -> int:
         """Up to here all is in a log, or was given up."""
-        return self._word(0)
+        return self._words[0]
 
     @property
     def end(self) -> int:
-        return self._word(1) >> BITS
+        return self._words[1] >> BITS
 
     @property
     def dropped(self) -> int:
         """Bytes that found no room, since somebody last asked."""
-        return self._word(2)
+        return self._words[2]
 
     def done(self, position: int) -> None:
         if position > self.written:
-            self._store(0, position)
+            self._words[0] = position
 
-    def read(self, fd: int, into: memoryview | None = None) -> int:
-        """Read once, and copy it out; returns how much, 0 at the end. Raises `Full` and BlockingIOError."""
+    def read(self, fd: int) -> int:
+        """Read once; returns how much, 0 at the end. Raises `Full` and BlockingIOError."""
         end, written = self.end, self.written
         if end == written and end % ROOM > SPARING:
             written = end = end - end % ROOM + ROOM
-            self._store(0, end)
-            self._store(1, end << BITS)
-        most = MOST if into is None else min(MOST, len(into))
-        count = min(_waiting(fd) or 1, ROOM - end % ROOM, written + ROOM - end, most)
+            self._words[0] = end
+            self._words[1] = end << BITS
+        count = min(_waiting(fd) or 1, ROOM - end % ROOM, written + ROOM - end, MOST)
         if count <= 0:
             raise Full
         start = self._ring + end % ROOM
         with memoryview(self._memory) as memory, memory[start : start + count] as place:
             place[: len(MARK)] = MARK[:count]
-            self._store(1, end << BITS | count)
+            self._words[1] = end << BITS | count
             got = 0
             try:
                 got = os.readv(fd, [place])
             finally:
-                self._store(1, end + got << BITS)
-            if into is not None:
-                into[:got] = place[:got]
+                self._words[1] = end + got << BITS
         return got
 
     def drop(self, fd: int) -> int:
         """Make room in the pipe, not in the ring; returns as `read` does."""
         got = len(os.read(fd, MOST))
-        self._store(2, self.dropped + got)
+        self._words[2] = self.dropped + got
         return got
 
     def forget_dropped(self) -> None:
-        self._store(2, 0)
+        self._words[2] = 0
 
     def recover(self) -> None:
         """Finish what the last reader was killed in; what makes no sense is given up."""
-        end, count = divmod(self._word(1), 1 << BITS)
+        end, count = divmod(self._words[1], 1 << BITS)
         start = self._ring + end % ROOM
         begun = self._memory[start : start + min(count, len(MARK))]
         end += count if begun != MARK[: len(begun)] else 0
-        self._store(1, end << BITS)
+        self._words[1] = end << BITS
         if not end - ROOM <= self.written <= end:
-            self._store(0, end)
+            self._words[0] = end
 
     def held(self) -> bytes:
         end, written = self.end, self.written
@@ -103,12 +104,16 @@ class Lane:
         first = self._memory[self._ring + at : self._ring + min(at + size, ROOM)]
         return first + self._memory[self._ring : self._ring + size - len(first)]
 
-    def _word(self, number: int) -> int:
-        found: int = WORD.unpack_from(self._memory, self._words + WORD.size * number)[0]
-        return found
+    def place(self, count: int) -> tuple[mmap.mmap, int, int] | None:
+        """Where the last *count* bytes that were read are: in *memory*, from and to; None if they go over the ring's end. They
+        stay there until they are `done`."""
+        if not 0 < count <= (self.end - 1) % ROOM + 1:
+            return None
+        stop = self._ring + (self.end - 1) % ROOM + 1
+        return self._memory, stop - count, stop
 
-    def _store(self, number: int, value: int) -> None:
-        WORD.pack_into(self._memory, self._words + WORD.size * number, value)
+    def close(self) -> None:
+        self._words.release()
 
 
 class Spool:
@@ -155,7 +160,10 @@ class Spool:
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        self._memory.close()
+        with contextlib.suppress(BufferError):  # somebody still looks at it, and lets it go with that
+            for lane in self.lanes.values():
+                lane.close()
+            self._memory.close()
         os.close(self._fd)
 
     def remove(self) -> None:

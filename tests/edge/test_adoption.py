@@ -74,10 +74,8 @@ def test_a_stream_is_not_cut_and_what_is_printed_meanwhile_is_in_the_log(daemon)
     lines = []
     reader = follow(daemon, lines, LONG)
     killed(daemon)
-    for number in range(40):
-        daemon.get(
-            f"/print?line=nobody+reads+{number:04d}+{'x' * 60_000}"
-        )  # more than a pipe and a ring hold: 1 MiB each
+    for number in range(100):
+        daemon.get(f"/print?line=nobody+reads+{number:04d}+{'x' * 60_000}")  # more than a pipe and a ring hold: 5 MiB
     daemon.start()
     enough(daemon)
     reader.join()
@@ -85,7 +83,7 @@ def test_a_stream_is_not_cut_and_what_is_printed_meanwhile_is_in_the_log(daemon)
     assert lines[-1] == "data: [DONE]"
     stdout = daemon.folder / "logs" / "stdout.log"
     dropped = 'ccproxy_log_dropped_bytes_total{log="stdout"} '
-    whole = 40 * (len("nobody reads 0000 ") + 60_001)
+    whole = 100 * (len("nobody reads 0000 ") + 60_001)
     daemon.until(lambda _: stdout.stat().st_size + float(daemon.metrics().split(dropped)[1].split()[0]) == whole)
     text = stdout.read_text()
     assert [f"nobody reads {number:04d} " in text for number in range(10)] == [True] * 10

@@ -8,8 +8,11 @@ import time
 
 import pytest
 
+from ccproxy_supervisor.core.settings import LogSettings
+from ccproxy_supervisor.edge.logs import LogSink, backlog
+from ccproxy_supervisor.edge.logs.logfile import LogFile
 from ccproxy_supervisor.launcher import spool
-from ccproxy_supervisor.launcher.spool import MARK, ROOM, SPARING, Full, Spool
+from ccproxy_supervisor.launcher.spool import HEAD, MARK, ROOM, SPARING, Full, Lane, Spool
 
 
 @pytest.fixture
@@ -35,15 +38,32 @@ def lane(path, *, new=False, stream="stdout"):
 def test_what_was_read_is_there_for_the_next_reader(path, pipe):
     first, mine = lane(path, new=True)
     os.write(pipe[1], b"one\ntwo\n")
-    copy = bytearray(100)
-    assert mine.read(pipe[0], memoryview(copy)) == 8
-    assert copy[:8] == b"one\ntwo\n"
+    assert mine.read(pipe[0]) == 8
+    memory, start, end = mine.place(4)
+    assert memory[start:end] == b"two\n"
     mine.done(4)
     first.close()
 
     _, theirs = lane(path)
     assert (theirs.held(), theirs.written, theirs.end) == (b"two\n", 4, 8)
     assert oct(os.stat(path).st_mode)[-3:] == "600"
+
+
+def test_what_goes_over_the_end_of_the_ring_is_in_no_one_place(path, pipe):
+    _, mine = lane(path, new=True)
+    os.write(pipe[1], b"x")
+    mine.read(pipe[0])
+    while mine.end < ROOM:  # one byte is always held, so that the ring is not begun anew
+        os.write(pipe[1], b"y" * min(50_000, ROOM - mine.end))
+        mine.read(pipe[0])
+        mine.done(mine.end - 1)
+    os.write(pipe[1], b"z")
+    mine.read(pipe[0])
+
+    assert mine.place(2) is None
+    memory, start, end = mine.place(1)
+    assert memory[start:end] == b"z"
+    assert mine.held() == b"yz"
 
 
 def test_a_pipe_that_is_empty_or_at_its_end_is_told_apart(path, pipe):
@@ -109,6 +129,21 @@ def test_a_full_ring_takes_nothing_and_counts_what_is_dropped(path, pipe):
     assert mine.dropped == 0
 
 
+class Words(list):
+    """Those of a lane, up to the moment at which its reader is killed: what it would have stored after that is not."""
+
+    def __init__(self, words):
+        super().__init__(words)
+        self.words = words
+
+    def __setitem__(self, number, value):
+        if value:
+            self.words[number] = value
+
+    def release(self):
+        self.words.release()
+
+
 @pytest.mark.parametrize("done", [False, True])
 def test_a_read_that_was_announced_counts_if_it_was_done(path, pipe, done, monkeypatch):
     first, mine = lane(path, new=True)
@@ -121,9 +156,7 @@ def test_a_read_that_was_announced_counts_if_it_was_done(path, pipe, done, monke
 
     real = os.readv
     monkeypatch.setattr(spool.os, "readv", killed)
-    monkeypatch.setattr(
-        mine, "_store", lambda number, value: None if value == 0 else type(mine)._store(mine, number, value)
-    )
+    monkeypatch.setattr(mine, "_words", Words(mine._words))
     with pytest.raises(KeyboardInterrupt):
         mine.read(pipe[0])
     monkeypatch.undo()
@@ -144,7 +177,7 @@ def test_one_reader_at_a_time(path):
     assert second.claim(wait=False)
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\0" * (4 << 20)])
+@pytest.mark.parametrize("content", [b"", b"x", b"\0" * (HEAD + 3 * ROOM)])
 def test_a_file_that_is_none_of_ours_is_refused(path, content):
     with open(path, "wb") as file:
         file.write(content)
@@ -154,7 +187,7 @@ def test_a_file_that_is_none_of_ours_is_refused(path, content):
 
 def test_positions_that_make_no_sense_hold_nothing(path):
     _, mine = lane(path, new=True)
-    mine._store(0, 5 * ROOM)
+    mine._words[0] = 5 * ROOM
     mine.recover()
     assert (mine.held(), mine.written) == (b"", 0)
 
@@ -192,3 +225,40 @@ def test_readers_that_are_killed_at_any_moment_lose_nothing_and_repeat_nothing(p
     heard += os.read(pipe[0], 1 << 20) if said * 8 > len(heard) else b""
     assert heard == b"".join(b"%07d\n" % number for number in range(said))
     assert MARK not in heard
+
+
+@pytest.mark.parametrize("slow", [0.0, 0.004])
+def test_a_flood_is_whole_and_in_order_though_the_ring_is_full(tmp_path, monkeypatch, slow):
+    """What the disk has not taken yet stays in the ring; what comes meanwhile goes past it."""
+    passed, append = [], LogFile.append
+    read = Lane.read
+
+    def slowly(self, *words):
+        time.sleep(slow)
+        append(self, *words)
+
+    def counted(self, fd):
+        try:
+            return read(self, fd)
+        except Full:
+            passed.append(1)
+            raise
+
+    monkeypatch.setattr(LogFile, "append", slowly)
+    monkeypatch.setattr(Lane, "read", counted)
+    monkeypatch.setattr(backlog, "SHALLOW", backlog.LIMIT)
+    lines = b"".join(b"%07d %s\n" % (number, b"x" * (number * 7919 % 300)) for number in range(60_000))
+    (tmp_path / "run").mkdir()
+    logs = LogSink(tmp_path, LogSettings(rotate="never"), print, spools=tmp_path / "run")
+    logs.start()
+    capture = logs.capture(1)
+    with open(os.dup(capture.fds["stdout"]), "wb", buffering=0) as child:
+        capture.close_child_ends()
+        child.writelines(lines[start : start + 65_537] for start in range(0, len(lines), 65_537))
+    assert capture._all_ended.wait(60)
+    logs.close(60)
+
+    assert (tmp_path / "stdout.log").read_bytes() == lines
+    assert capture.tail()[-1] == lines.splitlines()[-1].decode()
+    assert passed or not slow
+    assert os.listdir(tmp_path / "run") == ["logs.ledger"]

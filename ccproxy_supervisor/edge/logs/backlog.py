@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from mmap import mmap
 from typing import NamedTuple
 
 from ccproxy_supervisor.launcher.spool import Lane, Spool
 
-CHUNK = 256 << 10  # the largest read, and the size of the buffers that are handed round
-SHALLOW = 1 << 20  # what may wait for a disk that works: more would fall out of the processor's cache
+CHUNK = 256 << 10  # the size of the buffers that are handed round, for what finds no room in a spool
+SHALLOW = 4 << 20  # what may wait for a disk that works: less has reader and writer wait for each other
 LIMIT = 16 << 20  # what may wait for one that does not
 RESERVE = 1 << 20  # beside that, for the supervisor's own lines
 PATIENCE = 1.0  # seconds that readers wait for a disk in all
@@ -21,7 +22,7 @@ class Piece(NamedTuple):
     """Whole lines of *log*: `data[start:end]`. Once it is dealt with, so is *lane* up to *position*; *last* was read out."""
 
     log: str
-    data: bytes | bytearray
+    data: bytes | bytearray | mmap
     start: int
     end: int
     lane: Lane | None = None

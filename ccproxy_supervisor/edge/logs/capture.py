@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from mmap import mmap
 
 import anyio.to_thread
 
@@ -28,6 +29,7 @@ class Pipe:
     capture: Capture
     lane: Lane | None = None
     carry: bytes = b""
+    held: int = 0  # how much of the end of *lane* it is
     due: float = math.inf
 
 
@@ -90,11 +92,12 @@ class Capture:
         """The last lines of all streams in order of arrival, secrets hidden."""
         return last_lines(self._last, LINES, WIDTH)
 
-    def saw(self, data: bytes | bytearray, end: int) -> None:
-        """The reader passed on `data[:end]`."""
-        start = max(0, end - TAIL)
-        start = start and (data.find(b"\n", start, end) + 1 or start)
-        self._last = (*self._last[1 - LINES :], bytes(memoryview(data)[start:end]))
+    def saw(self, data: bytes | bytearray | mmap, start: int, end: int) -> None:
+        """The reader passed on `data[start:end]`."""
+        if start < (cut := end - TAIL):
+            start = data.find(b"\n", cut, end) + 1 or cut
+        with memoryview(data) as whole:
+            self._last = (*self._last[1 - LINES :], bytes(whole[start:end]))
 
     def ended(self, pipe: Pipe) -> bool:
         """The reader is done with *pipe*; returns whether that was the last."""

@@ -61,7 +61,7 @@ class LogFile:
                     weight += cut - start
                     room, start = room - (cut - start), cut
                     if piece.lane is not None:
-                        ends[piece.lane] = piece.position - (piece.end - cut)
+                        ends[piece.lane] = max(ends.get(piece.lane, 0), piece.position - (piece.end - cut))
                 if start < piece.end or len(batch) == _MOST or weight >= CHUNK // 2:
                     self._write(batch, ends)
                     batch, weight, ends = [], 0, {}

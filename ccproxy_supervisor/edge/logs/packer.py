@@ -14,7 +14,7 @@ from ccproxy_supervisor.core.rotation import PARTIAL, leftovers, uncompressed
 from ccproxy_supervisor.edge.logs.tally import Tally
 
 CHUNK = 256 << 10
-CALM = 0.5  # seconds without a rotation …
+CALM = 3.0  # seconds without a rotation …
 LATEST = 30.0  # … are waited for no longer than this
 # Not a lower priority: a thread that waits for its turn while it holds the interpreter lock stops the whole daemon.
 REST = 3  # times as long as each chunk took

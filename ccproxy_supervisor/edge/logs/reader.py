@@ -9,6 +9,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from mmap import mmap
 
 from ccproxy_supervisor.core.secrets import HIDDEN, SHORTEST, Secrets
 from ccproxy_supervisor.edge.logs.backlog import Backlog, Piece
@@ -104,6 +106,7 @@ class Reader(threading.Thread):
         if pipe.lane is None:
             return
         pipe.carry = pipe.lane.held()
+        pipe.held = len(pipe.carry)
         if dropped := pipe.lane.dropped:
             pipe.lane.forget_dropped()
             self._tally.count(pipe.log, dropped=dropped)
@@ -111,6 +114,7 @@ class Reader(threading.Thread):
             self._tally.resumed("keep", pipe.log)
         if cut := pipe.carry.rfind(b"\n") + 1:
             whole, pipe.carry = pipe.carry[:cut], pipe.carry[cut:]
+            pipe.held = len(pipe.carry)
             self._give(pipe, self._secrets().mask(whole))
         if pipe.carry:
             pipe.due = time.monotonic() + SILENCE
@@ -142,33 +146,47 @@ class Reader(threading.Thread):
 
     def _read(self, pipe: Pipe) -> int:
         """Read once; returns how much."""
-        kept, view = len(pipe.carry), memoryview(self._buffer)
-        view[:kept] = pipe.carry
+        before = pipe.lane.end if pipe.lane else 0
         try:
-            got = self._fetch(pipe, view[kept:])
+            got, data, start, end = self._fetch(pipe)
         except BlockingIOError:
             return 0
         if got == 0:
             self._end(pipe)
             return 0
-        end = kept + got
-        cut = self._buffer.rfind(b"\n", kept, end) + 1
-        pipe.carry = bytes(view[cut:end])
+        cut = data.rfind(b"\n", end - got, end) + 1
+        with memoryview(data) as whole:
+            pipe.carry = bytes(whole[cut or start : end])
+        if pipe.lane and pipe.lane.end > before:
+            pipe.held = min(pipe.held + got, len(pipe.carry))
+        elif cut:
+            pipe.held = 0
         pipe.due = time.monotonic() + SILENCE if pipe.carry else math.inf
-        if cut:
-            self._pass_on(pipe, cut)
+        if cut > start:
+            self._pass_on(pipe, data, start, cut)
         if len(pipe.carry) > LONGEST:
             self._release(pipe)
         return got
 
-    def _fetch(self, pipe: Pipe, room: memoryview) -> int:
-        if pipe.lane is None:
-            return os.readv(pipe.fd, [room])
-        try:
-            return pipe.lane.read(pipe.fd, room)
-        except Full:  # the disk is slower than the worker writes: what waits for it will not outlive us
-            pipe.lane.done(pipe.lane.end)
-            return pipe.lane.read(pipe.fd, room)
+    def _fetch(self, pipe: Pipe) -> tuple[int, bytes | bytearray | mmap, int, int]:
+        """Read once; returns how much, and where that is behind the unfinished line: in the lane if it can be, for it is
+        written from there; else in our buffer. A line that goes over the ring's end is passed on by itself, in a copy."""
+        lane, kept = pipe.lane, len(pipe.carry)
+        if lane:
+            with suppress(Full):  # the disk is slower than the worker writes: what waits for it will not outlive us
+                got = lane.read(pipe.fd)
+                if place := lane.place(kept + got) if kept == pipe.held else None:
+                    return got, *place
+                memory, start, end = lane.place(got) or (b"", 0, 0)
+                if not (first := memory.find(b"\n", start, end) + 1):
+                    return got, pipe.carry + memory[start:end], 0, kept + got
+                line, pipe.carry, pipe.held = pipe.carry + memory[start:first], b"", end - first
+                self._pass_on(pipe, line, 0, len(line))
+                return got, memory, first, end
+        view = memoryview(self._buffer)
+        view[:kept] = pipe.carry
+        got = os.readv(pipe.fd, [view[kept:]])
+        return got, self._buffer, 0, kept + got
 
     def _end(self, pipe: Pipe) -> None:
         self._release(pipe, final=True)
@@ -178,14 +196,16 @@ class Reader(threading.Thread):
         if pipe.capture.ended(pipe) and pipe.capture.spool:
             self._backlog.put(Piece(pipe.log, b"", 0, 0, last=pipe.capture.spool))
 
-    def _pass_on(self, pipe: Pipe, cut: int) -> None:
-        """Pass on the whole lines at the start of the buffer."""
+    def _pass_on(self, pipe: Pipe, data: bytes | bytearray | mmap, start: int, cut: int) -> None:
+        """Pass on whole lines."""
         secrets = self._secrets()
-        if secrets.within(self._buffer, cut):
-            self._give(pipe, secrets.mask(bytes(memoryview(self._buffer)[:cut])))
+        if secrets.within(data, cut, start):
+            self._give(pipe, secrets.mask(bytes(data[start:cut])))
+        elif data is not self._buffer:
+            self._give(pipe, data, start, cut)
         elif cut < HAND_ON:
-            self._give(pipe, bytes(memoryview(self._buffer)[:cut]))
-        elif self._give(pipe, self._buffer, cut):
+            self._give(pipe, bytes(data[:cut]))
+        elif self._give(pipe, data, 0, cut):
             self._buffer = self._backlog.buffer()
 
     def _pass_on_unfinished(self) -> None:
@@ -202,21 +222,22 @@ class Reader(threading.Thread):
         whole, pipe.carry, pipe.due = data[: len(data) - begun], data[len(data) - begun :], math.inf
         if final:
             whole, pipe.carry = whole + (HIDDEN if begun >= SHORTEST else pipe.carry), b""
+        pipe.held = min(pipe.held, len(pipe.carry))
         if whole:
             self._give(pipe, whole)
 
-    def _give(self, pipe: Pipe, data: bytes | bytearray, end: int | None = None) -> bool:
+    def _give(self, pipe: Pipe, data: bytes | bytearray | mmap, start: int = 0, end: int | None = None) -> bool:
         end = len(data) if end is None else end
-        pipe.capture.saw(data, end)
+        pipe.capture.saw(data, start, end)
         other = self._unfinished.pop(pipe.log, pipe)
         if other is not pipe:
             self._backlog.offer(Piece(pipe.log, b"\n", 0, 1))
         if data[end - 1] != ord("\n"):
             self._unfinished[pipe.log] = pipe
-        position = pipe.lane.end - len(pipe.carry) if pipe.lane else 0
-        if self._backlog.offer(Piece(pipe.log, data, 0, end, pipe.lane, position)):
+        position = pipe.lane.end - pipe.held if pipe.lane else 0
+        if self._backlog.offer(Piece(pipe.log, data, start, end, pipe.lane, position)):
             return True
-        self._tally.count(pipe.log, dropped=end)
+        self._tally.count(pipe.log, dropped=end - start)
         self._tally.failed("keep up with", pipe.log, "the disk is slower than the workers write, or hangs")
         return False
 

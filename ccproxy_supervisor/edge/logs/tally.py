@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import LOGS, Note
@@ -12,8 +12,7 @@ from ccproxy_supervisor.core.model import LOGS, Note
 MOST = 100  # kinds of faults that are told of
 
 
-@dataclass(frozen=True, slots=True)
-class LogCounters:
+class LogCounters(NamedTuple):
     """Since the start: bytes written and dropped, and rotations."""
 
     bytes: int = 0
@@ -59,7 +58,7 @@ class Tally:
 
     def resumed(self, what: str, *logs: str) -> None:
         """*what* works again for *logs*."""
-        for log in logs:
+        for log in logs if self._troubles else ():
             with self._lock:
                 since = self._troubles.pop((what, log), None)
                 dropped = self._counters[log].dropped
