@@ -52,8 +52,12 @@ FLOORS = {
     **{noun: ({"core", *HEART, "edge", *ROOMS[:place]}, ANYTHING | DAEMON) for place, noun in enumerate(ROOMS)},
     "launcher": (set(), ANYTHING | {"litellm", "uvicorn", "uvloop"}),  # it runs in LiteLLM's environment
     "deploy": ({"core", "edge"}, ANYTHING | {"anyio", "packaging", "psutil", "yaml"}),
+    "selftest": ({"core", "launcher", "edge", "deploy"}, ANYTHING | {"anyio", "psutil", "yaml"}),
     "view": ({"core"}, ANYTHING | {"rich"}),
-    "cli": ({"core", "edge", "app", "deploy", "view"}, ANYTHING | {"anyio", "click", "packaging", "rich", "yaml"}),
+    "cli": (
+        {"core", "edge", "app", "deploy", "selftest", "view"},
+        ANYTHING | {"anyio", "click", "packaging", "rich", "yaml"},
+    ),
     "__main__": ({"cli"}, ANYTHING),
     "__init__": (set(), set()),
 }

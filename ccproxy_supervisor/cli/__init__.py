@@ -24,6 +24,7 @@ COMMANDS = {
     "logs": "logs",
     "why": "why",
     "doctor": "mac",
+    "selftest": "selftest",
     "init": "home",
     "install": "mac",
     "uninstall": "mac",

@@ -235,10 +235,10 @@ def _hands() -> Hands:
     from ccproxy_supervisor.deploy import service
     from ccproxy_supervisor.deploy.program import run
 
-    return service.Hands(run, say, _health)
+    return service.Hands(run, say, health)
 
 
-def _health(settings: Settings) -> str | None:
+def health(settings: Settings) -> str | None:
     """The daemon's status word; `None` if nothing answers, empty if something else does."""
     import json
 

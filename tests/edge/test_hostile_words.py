@@ -41,6 +41,7 @@ TYPED = {
     "logs": ["logs", "logs litellm", "logs supervisor --level error"],
     "why": ["why", "why --json"],
     "doctor": ["doctor", "doctor --json"],
+    "selftest": ["selftest --list"],
     "init": ["init HOME --no-litellm"],
     "install": ["install", "install --dry-run"],
     "uninstall": ["uninstall --dry-run --purge", "uninstall --purge"],
