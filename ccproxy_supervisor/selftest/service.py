@@ -104,7 +104,7 @@ def _home(folder: Path, litellm: str, supervisor: str, port: int) -> Job:
 def _forked(job: Job, hands: Hands) -> Result:
     """Whether workers that were forked live: each asks a provider over the network, again and again."""
     workers = _workers(job)
-    forked = [pid for pid in workers if PRELOAD in known(psutil.Process(pid).cmdline, [])]
+    forked = [pid for pid in workers if _is_fork(pid)]
     if not forked:
         return unknown("no worker was forked: the preloader was not to be had")
     answered = sum(_asked(job) for _ in range(REQUESTS))
@@ -113,6 +113,10 @@ def _forked(job: Job, hands: Hands) -> Result:
         f"{answered} of {REQUESTS} requests answered by way of the network, {len(died)} of {len(workers)} workers died"
     )
     return judged(answered == REQUESTS and not died, said)
+
+
+def _is_fork(pid: int) -> bool:
+    return known(lambda: PRELOAD in psutil.Process(pid).cmdline(), otherwise=False)
 
 
 def _killed(job: Job, hands: Hands) -> Result:

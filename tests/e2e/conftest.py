@@ -8,7 +8,7 @@ ROWS = {
     "litellm-1": ("test_litellm_alone", "test_litellm_logs", "test_litellm_serving", "test_litellm_secrets"),
     "litellm-2": ("test_traefik", "test_litellm_standby", "test_litellm_two"),
     "upgrades": ("test_upgrade", "test_pip_settings"),
-    "services": ("test_launchd", "test_socket_activation", "test_fleet"),
+    "services": ("test_launchd", "test_selftest", "test_socket_activation", "test_fleet"),
     "watchers": ("test_prometheus", "test_page"),
 }
 
