@@ -59,6 +59,7 @@ from ccproxy_supervisor.edge.preload import Preloaders
 from ccproxy_supervisor.edge.room import Room
 from ccproxy_supervisor.edge.state import Saved, StateFile
 from ccproxy_supervisor.edge.terminal import Terminal
+from ccproxy_supervisor.edge.traffic import Tallies, TrafficNumbers
 from ccproxy_supervisor.edge.upgrades import Upgrades
 from ccproxy_supervisor.edge.wake import Wake
 from ccproxy_supervisor.handover import Handover
@@ -120,15 +121,16 @@ class Daemon:
         self.incidents = Incidents(home.run / "incidents", self.tell, self.samples.memory)
         self.upgrades = Upgrades(home.run)
         self.wake = Wake(self.tell, every=watchdog.TICK)
+        self.tallies = Tallies(home.run, self.tell_from_thread, time.time)
         self.caring = Caring(
             Surroundings(
-                lambda: self.plan, self.ask_serving, self.samples.busy, lambda: flow(self.pool), self.wake.grace, time.time, fetch, self.tell
+                lambda: self.plan, self.ask_serving, self.samples.busy, lambda: flow(self.pool, self.plan, self.tallies.wholes), self.wake.grace, time.time, fetch, self.tell
             ),
             self.wake.sparing(self.ask_serving),
         )  # fmt: skip
         self.board = Board(
             str(home.folder), self.scene, self.samples, self.caring.views, self.caring.ollama,
-            self.incidents.latest_line, self.upgrades.document, time.time,
+            self.incidents.latest_line, self.upgrades.document, self.tallies.document, time.time,
         )  # fmt: skip
         self.launcher = Launcher(home.run)
         self.births = Births(home.run / "births", self.tell)
@@ -152,16 +154,17 @@ class Daemon:
         self.gauges = Gauges(self._sources(), __version__)
         self.gauges.adopt(*_labels(plan))
         room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
-        self.metrics = Metrics([self.gauges, ProcessGauges(), room, self.upgrades])
+        self.metrics = Metrics([self.gauges, ProcessGauges(), TrafficNumbers(self.tallies.totals), room, self.upgrades])
         self.office = Office(plan.contacts, socket.gethostname(), self._serves, self.tell)
         self.telling = Telling(self._troubles, self.office.tell, self.logs.mask)
         self.keeper = Keeper(self.tell, self._kept)
-        self.door.listeners += [self.writer, self.metrics, self.incidents, self.board, self.handover]
+        self.door.listeners += [self.writer, self.metrics, self.incidents, self.board, self.handover, self.tallies]
         self.door.listeners += [Herald(self.board.health, self.children), self.telling]
 
     async def run(self) -> None:
         self.logs.start()
         saved = self.state.read()
+        self.tallies.start()
         await self.takeover.find(saved.workers)
         if stack := self.watchdog.start():
             self._remember(stuck(time.time(), stack.splitlines()))
@@ -189,7 +192,7 @@ class Daemon:
                 if self.terminal:
                     closing.callback(self.terminal.close)
                 closing.callback(self.logs.close if to_the_end else self.logs.leave)
-                for each in (self.incidents, self.handover, self.watchdog):
+                for each in (self.incidents, self.handover, self.watchdog, self.tallies):
                     closing.callback(each.close)
 
     def _parts(self) -> Iterator[tuple[str, Callable[[], Awaitable[object]]]]:
@@ -202,7 +205,7 @@ class Daemon:
         yield "admin", partial(serve_tcp, pages, settings.host, settings.port, self.tell, holder)
         yield "control", partial(serve_unix, control, str(self.home.path(settings.socket)), self.tell)
         parts: tuple[Part, ...] = (self.office, self.telling, self.orders, self.keeper, self.handover, self.takeover)
-        for part in (*parts, self.preloaders, *self.caring.parts):
+        for part in (*parts, self.tallies, self.preloaders, *self.caring.parts):
             yield type(part).__name__.lower(), part.run
 
     def _kept(self) -> Iterator[tuple[str, Restore]]:

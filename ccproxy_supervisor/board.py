@@ -91,10 +91,10 @@ class Board:
     def __init__(
         self, home: str, scene: Callable[[], Scene], samples: Samples, models: Callable[[], Iterable[ModelView]],
         ollama: Callable[[], OllamaStatus | None], incident: Callable[[], str], upgrade: Callable[[], dict[str, Any]],
-        wall: Callable[[], float],
+        traffic: Callable[[], dict[str, Any]], wall: Callable[[], float],
     ) -> None:  # fmt: skip
         self._home, self._scene, self._samples, self._models, self._ollama = home, scene, samples, models, ollama
-        self._incident, self._upgrade, self._wall = incident, upgrade, wall
+        self._incident, self._upgrade, self._traffic, self._wall = incident, upgrade, traffic, wall
         self._started = current_time()
         self._reload: tuple[Reloaded, float] | None = None
         self._history = History()
@@ -123,10 +123,13 @@ class Board:
         return status.judge(scene.views, self._reasons(scene), ever_served=scene.ever_served, stopping=scene.stopping)
 
     def health(self) -> dict[str, Any]:
-        return status.summary(self.document())
+        return status.summary(self._facts())
 
     def document(self) -> dict[str, Any]:
         """Build the answer of `/status`."""
+        return self._facts() | {"traffic": self._traffic()}
+
+    def _facts(self) -> dict[str, Any]:
         scene, now = self._scene(), self._look()
         plan, settings = scene.plan, scene.plan.settings
         left_out = status.left_out(scene.views)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
@@ -90,17 +90,20 @@ class Caring:
         return replace(status, stuck=self._care.stuck) if status else None
 
 
-def flow(pool: Pool | None) -> Flow | None:
+def flow(pool: Pool | None, plan: Plan, wholes: Callable[[Iterable[str]], tuple[int, int]]) -> Flow | None:
     """What the workers' doors say of completions; None while none of them says anything.
 
-    They count those of every model, and know nothing of how an answer ended.
+    Those that are in flight are of every model. *wholes* counts, of some models, the answers that came to their end and
+    those that broke off: of interest are those that only Ollama answers.
     """
     now = anyio.current_time()
     told = [(seen, now - worker.path.now) for worker in (pool.workers if pool else []) if (seen := worker.path.traffic)]
     if not told:
         return None
     waiting = min((seen.waiting + age for seen, age in told if seen.inside), default=0.0)
-    return Flow(sum(seen.inside for seen, _ in told), waiting)
+    models = plan.litellm.models
+    others = {model.name for model in models if model.ollama is None}
+    return Flow(sum(seen.inside for seen, _ in told), waiting, *wholes({model.name for model in models} - others))
 
 
 def aside(block: Callable[P, T]) -> Callable[P, Awaitable[T]]:

@@ -47,6 +47,12 @@ class Distribution:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def set(self, counted: Iterable[tuple[float, int]], total: float) -> None:
+        """Take what others *counted*, by upper bound, and the sum of it."""
+        self._counts, self._sum = [0] * (len(self._bounds) + 1), total
+        for bound, count in counted:
+            self._counts[bisect_left(self._bounds, bound)] += count
+
     def lines(self) -> Iterator[str]:
         sums = (*accumulate(self._counts), sum(self._counts), self._sum)
         return (f"{name} {spelled(value)}\n" for name, value in zip(self._names, sums, strict=True))

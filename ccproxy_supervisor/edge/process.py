@@ -270,6 +270,7 @@ class Spawner:
         passed |= {f"--own-{stream}-fd": fd for stream, fd in capture.ours.items()}
         words = ["--number", str(number), "--uds", self.uds(number), "--drain", str(plan.settings.proxy.drain_timeout)]
         words += ["--door", self._door(number), "--spool", str(self._home / "run" / f"w{number}.spool")]
+        words += ["--tally", str(self._home / "run")]
         try:
             launcher, env = self._launcher(), {CONFIG: self._config(birth)}
             out, err = fds["stdout"], fds["stderr"]

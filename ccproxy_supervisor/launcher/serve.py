@@ -15,10 +15,12 @@ from .control import Control
 from .doors import Private, Public
 from .guests import KEPT, guest_class
 from .logs import LogLines
+from .meter import Meter
 from .orphan import Door, Reader
 from .served import Dropped, served
 from .servers import private_socket, server_class
 from .spool import STREAMS
+from .tally import Tally
 from .traffic import Traffic
 from .warm import warm_up
 
@@ -33,6 +35,7 @@ async def serve(
     control: Control,
     logs: LogLines,
     warmed: Callable[[], None],
+    meter: Meter,
 ) -> None:
     import uvicorn
 
@@ -51,6 +54,7 @@ async def serve(
     logs.adopt_loggers()  # the lifespan reads the config, which may have brought handlers back
     await warm_up(app, private.state)
     warmed()
+    meter.learn()
     if said := served(dropped):
         control.say(f"serves {said}")
     control.say("ready")
@@ -61,7 +65,9 @@ async def serve(
         # The family is found from the descriptor; `fd=` of uvicorn takes it for AF_UNIX and loses TCP_NODELAY.
         listener = socket.socket(fileno=os.dup(public_fd))
         public = Public(private, control)
-        config = uvicorn.Config(traffic.counted(public), lifespan="off", timeout_keep_alive=KEPT, **common)
+        config = uvicorn.Config(
+            meter.metered(traffic.counted(public)), lifespan="off", timeout_keep_alive=KEPT, **common
+        )
         config.load()
         config.http_protocol_class = guest_class(traffic.accepting(config.http_protocol_class))
         outer = Server(config)
@@ -78,6 +84,7 @@ async def serve(
         control.public_fd = -1
         os.close(public_fd)  # a worker that drains for a dead supervisor must not keep the port
         await outer_task
+        await meter.settle()
     inner.should_exit = True
     await inner_task
 
@@ -89,6 +96,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--uds", required=True)
     parser.add_argument("--drain", type=float, required=True, help="seconds, unless the order names others")
     parser.add_argument("--door", help="where the next supervisor finds us; without it, we leave with this one")
+    parser.add_argument("--tally", help="the folder for what we count, which the supervisor reads")
     parser.add_argument("--spool", default="", help="where our output is kept while there is no supervisor")
     for stream in STREAMS:
         parser.add_argument(f"--own-{stream}-fd", type=int, help="the other end of our own pipe")
@@ -131,7 +139,7 @@ def work(args: argparse.Namespace, load: Callable[[], Any], warmed: Callable[[],
     reader = Reader({stream: fd for stream, fd in ends.items() if fd is not None}, args.spool, args.number)
     door = Door(args.door) if args.door else None
     control = Control(args.number, args.control_fd, args.public_fd, args.drain, door, reader)
-    logs = LogLines(args.log_fd, args.number)
+    logs, meter = LogLines(args.log_fd, args.number), Meter(Tally(args.tally, args.number))
     sys.path.append(os.path.dirname(os.environ.get("CONFIG_FILE_PATH", "")) or os.getcwd())  # a handler's neighbours
     app = load()
     logs.adopt_loggers()
@@ -142,7 +150,7 @@ def work(args: argparse.Namespace, load: Callable[[], Any], warmed: Callable[[],
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
     with private_socket(args.uds) as inside:
-        loop.run_until_complete(serve(app, inside, args.public_fd, control, logs, warmed))
+        loop.run_until_complete(serve(app, inside, args.public_fd, control, logs, warmed, meter))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
