@@ -132,9 +132,8 @@ def test_commands_print_through_one_door():
                 found.add((path.stem, name))
     found -= {("files", "write")}  # into a file
     assert found == {
-        *(("output", each) for each in ("echo", "style", "confirm")),
+        *(("output", each) for each in ("echo", "style", "confirm", "print")),
         ("logs", "write"),
-        ("status", "print"),
     }
 
 

@@ -38,7 +38,12 @@ class Upstream:
 
     def model(self, name: str = "up", **more: Any) -> dict[str, Any]:
         """An entry of LiteLLM's model_list."""
-        params = {"model": f"hosted_vllm/{name}", "api_base": f"http://127.0.0.1:{self.port}/v1", "api_key": "none", **more}
+        params = {
+            "model": f"hosted_vllm/{name}",
+            "api_base": f"http://127.0.0.1:{self.port}/v1",
+            "api_key": "none",
+            **more,
+        }
         return {"model_name": name, "litellm_params": params}
 
     def _run(self) -> None:
@@ -51,7 +56,9 @@ class Upstream:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
-                size = int(next((line[15:] for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:"), b"0"))
+                size = int(
+                    next((line[15:] for line in head.lower().split(b"\r\n") if line[:15] == b"content-length:"), b"0")
+                )
                 body = json.loads(await reader.readexactly(size) or b"{}")
                 await self._answer(writer, body)
         except (OSError, EOFError, asyncio.CancelledError):
@@ -64,7 +71,7 @@ class Upstream:
         if not model:  # LiteLLM looks who is there
             return await _plain(writer, 404, {"error": {"message": "no such page"}})
         self.asked[model] += 1
-        while "wait" in said and not self.go.is_set():
+        while "wait" in said and not self.go.is_set():  # noqa: ASYNC110 - a test's thread sets it
             await asyncio.sleep(0.01)
         if "fail" in said or ("once" in said and said not in self._failed):
             self._failed.add(said)
@@ -106,5 +113,7 @@ async def _piece(writer: asyncio.StreamWriter, data: bytes) -> None:
 
 async def _plain(writer: asyncio.StreamWriter, status: int, document: Any) -> None:
     data = json.dumps(document).encode()
-    writer.write(b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (status, len(data), data))
+    writer.write(
+        b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (status, len(data), data)
+    )
     await writer.drain()

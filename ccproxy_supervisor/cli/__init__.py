@@ -23,6 +23,7 @@ COMMANDS = {
     "rotate": "daemon",
     "logs": "logs",
     "why": "why",
+    "usage": "usage",
     "doctor": "mac",
     "selftest": "selftest",
     "init": "home",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ccproxy_supervisor.core.printable import json_text, printable
+
+if TYPE_CHECKING:
+    from ccproxy_supervisor.view.sheet import Sheet
 
 Part = str | tuple[str, dict[str, Any]]  # text, and how `click.style` shall show it
 
@@ -19,6 +22,21 @@ def say(*parts: Part, err: bool = False, nl: bool = True) -> None:
 
 def say_json(value: Any) -> None:
     click.echo(json_text(value))
+
+
+def show(sheet: Sheet) -> None:
+    """Print tables: in colours, and as wide as the terminal, where there is one."""
+    if not sys.stdout.isatty():
+        from ccproxy_supervisor.view.plain import plain
+
+        say(plain(sheet))
+        return
+    from rich.console import Console
+
+    from ccproxy_supervisor.view.table import table
+
+    console = Console(highlight=False)
+    console.print(table(sheet, console.width))
 
 
 def hand_out(data: bytes) -> None:

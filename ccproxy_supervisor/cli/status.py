@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ccproxy_supervisor.cli.common import NOT_RUNNING, NotRunning, ask, config_option, home_of
-from ccproxy_supervisor.cli.output import fail, say, say_json
+from ccproxy_supervisor.cli.output import fail, say, say_json, show
 from ccproxy_supervisor.core.printable import printable
 from ccproxy_supervisor.edge.home import Home
 
@@ -55,17 +55,7 @@ def status(config: str | None, *, as_json: bool, watch: bool) -> None:
 def _show(document: dict[str, Any]) -> None:
     from ccproxy_supervisor.view.sheet import sheet
 
-    if not sys.stdout.isatty():
-        from ccproxy_supervisor.view.plain import plain
-
-        say(plain(sheet(document, time.time())))
-        return
-    from rich.console import Console
-
-    from ccproxy_supervisor.view.table import table
-
-    console = Console(highlight=False)
-    console.print(table(sheet(document, time.time()), console.width))
+    show(sheet(document, time.time()))
 
 
 def _answers(home: Home) -> Iterator[dict[str, Any] | str]:

@@ -39,6 +39,10 @@ KEY_HEADERS = (
 )
 
 
+#: Tells the workers who asks, for their counts; whatever a client sends under this name is replaced.
+CLIENT = "X-CCProxy-Client"
+
+
 class _Plain(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True  # an anchor is for machines
@@ -113,6 +117,11 @@ def document(settings: Settings, ledger: Ledger, key: str | None) -> dict[str, A
         "middlewares": {
             "ccproxy-credentials": _headers(there if settings.fleet else here),
             "ccproxy-retry": {"retry": _retry(bool(settings.fleet))},
+            **{
+                f"ccproxy-is-{token.name}": _headers({CLIENT: token.name})
+                for token in ledger.tokens
+                if token.name != PEER
+            },
             **(own if peer else {}),
             "ccproxy-challenge": {"headers": {"customResponseHeaders": {"WWW-Authenticate": "Bearer"}}},
             "ccproxy-final": {"headers": {"customResponseHeaders": _FINAL}},
@@ -134,7 +143,9 @@ def _client(token: Token, paths: Iterable[str]) -> dict[str, Any]:
     offered is no matter of its token."""
     rule = f"{_path(*paths)} && {_holds(token)}"
     return {
-        f"client-{token.name}": _router(rule, "ccproxy", "ccproxy-credentials", "ccproxy-retry"),
+        f"client-{token.name}": _router(
+            rule, "ccproxy", f"ccproxy-is-{token.name}", "ccproxy-credentials", "ccproxy-retry"
+        ),
         f"other-{token.name}": _turned_away(_holds(token), *_SAID, "ccproxy-unknown", priority=50),
     }
 

@@ -31,7 +31,7 @@ ENDS = {
 FAULT = re.compile(
     rb'(?:data: )?\{"error"|(?:event: error\s+data: )?\{"type": ?"error"|event: error|event: response\.failed'
 )
-RETRIES, RETRIED = b"x-litellm-attempted-retries", re.compile(rb"LiteLLM Retried: (\d{1,3}) times")
+RETRIES = "attempted_retries"
 SETTLE = 2.0  # seconds for LiteLLM to say of the last requests what they took
 
 _current: ContextVar[Request | None] = ContextVar("ccproxy_request", default=None)
@@ -97,19 +97,15 @@ class Request:
             self._over = not message.get("more_body", False)
 
     def _start(self, message: Any) -> None:
-        self._row.observe("first_byte", time.monotonic() - self._began)
         self._read()
+        self._row.observe("first_byte", time.monotonic() - self._began)
         self._status = message["status"]
         for name, value in message.get("headers", ()):
-            if name.lower() == RETRIES and value.isdigit():
-                self._retries = int(value[:3])
-            elif name.lower() == b"content-type":
+            if name.lower() == b"content-type":
                 self._stream = value.startswith(b"text/event-stream")
 
     def _look(self, body: bytes) -> None:
         if self._status >= 400:
-            if found := RETRIED.search(body):
-                self._retries = int(found[1])
             return
         if not self._faulty and FAULT.match(body):
             self._faulty = True
@@ -152,6 +148,10 @@ class Request:
             return "ok" if self._over and not self._faulty else "server_error"
         whole = self._over and not self._faulty and (self._whole or self.api not in ENDS)
         return "ok" if whole else "broken"
+
+    def tries(self, before: int) -> None:
+        """LiteLLM asks an upstream, after so many times *before*."""
+        self._retries = max(self._retries, before)
 
     def took(self, call: object, tokens: tuple[int, int, int]) -> None:
         """LiteLLM says of one *call* that it made what it took: tokens in, out and cached."""
@@ -235,6 +235,11 @@ def _ear(logger: type) -> type:
         async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: Any, call_type: Any) -> None:
             if request := _current.get():
                 request.asks(data.get("model"))
+
+        async def async_pre_call_deployment_hook(self, kwargs: Any, call_type: Any) -> None:
+            if request := _current.get():
+                places = (kwargs.get(name) or {} for name in ("metadata", "litellm_metadata"))
+                request.tries(max(_count(place.get(RETRIES)) for place in places))
 
         async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
             if request := _current.get():

@@ -116,7 +116,8 @@ class Book:
             head = json.loads(os.pread(self._fd, HEAD, 0).partition(b"\n")[0])
             self.token, self._fields = str(head["token"]), tuple(map(str, head["fields"]))
             self._row, self._key, self._rows = (int(head[name]) for name in ("row", "key", "rows"))
-            if not (8 * len(self._fields) <= self._row - self._key < 1 << 16 and 0 < self._rows <= 1 << 12):
+            room = min(self._row, 1 << 16) - self._key
+            if not (self._key > 0 < self._rows <= 1 << 12 and 0 < 8 * len(self._fields) <= room):
                 raise ValueError("its rows make no sense")
         except (ValueError, LookupError, TypeError) as error:
             self.close()

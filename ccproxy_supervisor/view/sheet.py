@@ -8,7 +8,7 @@ from typing import Any
 
 from ccproxy_supervisor.core.incident import spell
 from ccproxy_supervisor.core.printable import printable
-from ccproxy_supervisor.view.words import ago, memory
+from ccproxy_supervisor.view.words import ago, first_token, memory
 
 GOOD, BUSY, BAD, DIM, NONE = "good", "busy", "bad", "dim", ""
 TONES = {
@@ -19,7 +19,7 @@ TONES = {
 
 
 #: Keys of the document that are different every time it is asked for.
-RESTLESS = frozenset({"uptime", "memory", "memory_growth", "cpu", "backoff", "checked", "history"})
+RESTLESS = frozenset({"uptime", "memory", "memory_growth", "cpu", "backoff", "checked", "history", "traffic"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def sheet(document: Mapping[str, Any], now: float) -> Sheet:
     if incident := document.get("last_incident"):
         at, _, told = incident.partition(" ")
         others.append(("incident", _cell(f"{ago(at, now)}: {told}")))
-    parts = (tuple(head), _workers(document, now), tuple(others), _models(document, now))
+    parts = (tuple(head), _workers(document, now), tuple(others), _traffic(document), _models(document, now))
     return tuple(part for part in parts if not isinstance(part, Grid) or part.rows)
 
 
@@ -118,6 +118,27 @@ def _models(document: Mapping[str, Any], now: float) -> Grid:
         for model in document["models"]
     )  # fmt: skip
     return Grid(("MODEL", "HEALTH", "CHECKED", "DETAIL"), tuple(rows))
+
+
+def _traffic(document: Mapping[str, Any]) -> Grid:
+    """Of each model that was asked for in the last day, the last hour and the day."""
+    rows = (document.get("traffic") or {"models": ()})["models"]
+    columns = ("TRAFFIC", "IN FLIGHT", "LAST HOUR", "ERRORS", "FIRST TOKEN", "TOKENS/S", "LAST DAY", "ERRORS")
+    return Grid(columns, tuple(map(_passed, rows)))
+
+
+def _passed(row: Mapping[str, Any]) -> tuple[Cell, ...]:
+    hour, day = row["hour"], row["day"]
+    return (
+        _cell(row["name"]),
+        _cell(row["in_flight"]),
+        _cell(hour["requests"]),
+        _cell(hour["errors"], BAD if hour["errors"] else NONE),
+        _cell(first_token(hour)),
+        _cell(hour["tokens_per_second"]),
+        _cell(day["requests"]),
+        _cell(day["errors"]),
+    )
 
 
 def _counted(model: Mapping[str, Any]) -> str:

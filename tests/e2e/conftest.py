@@ -5,7 +5,13 @@ import real
 #: What overlaps when there are several processes (`--dist loadgroup`): a row runs in one of them, the long ones first. A start
 #: of the real LiteLLM keeps a core busy for six seconds, and more of them at once than there are cores would starve each other.
 ROWS = {
-    "litellm-1": ("test_litellm_traffic", "test_litellm_alone", "test_litellm_logs", "test_litellm_serving", "test_litellm_secrets"),
+    "litellm-1": (
+        "test_litellm_traffic",
+        "test_litellm_alone",
+        "test_litellm_logs",
+        "test_litellm_serving",
+        "test_litellm_secrets",
+    ),
     "litellm-2": ("test_traefik", "test_litellm_standby", "test_litellm_two"),
     "upgrades": ("test_upgrade", "test_pip_settings"),
     "services": ("test_launchd", "test_selftest", "test_socket_activation", "test_fleet"),

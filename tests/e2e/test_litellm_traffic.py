@@ -24,7 +24,9 @@ def upstream():
 
 @pytest.fixture(scope="module")
 def house(litellm, upstream):
-    config = shipped(upstream.model(), upstream.model("again", max_retries=0), router_settings={"disable_cooldowns": True})
+    config = shipped(
+        upstream.model(), upstream.model("again", max_retries=0), router_settings={"disable_cooldowns": True}
+    )
     with real(config, proxy={"workers": 1, "standby": 1}) as daemon:
         yield daemon
 
@@ -76,7 +78,12 @@ def test_tokens_are_those_that_the_upstream_said(daemon, upstream):
     before = [tokens(daemon, kind) for kind in ("input", "output", "cached")]
     for stream in (False, True):
         ask(daemon, "hi", stream=stream)
-    soon(lambda: [tokens(daemon, kind) for kind in ("input", "output", "cached")] == [before[0] + 22, before[1] + 6, before[2] + 10])
+    soon(
+        lambda: (
+            [tokens(daemon, kind) for kind in ("input", "output", "cached")]
+            == [before[0] + 22, before[1] + 6, before[2] + 10]
+        )
+    )
 
 
 def test_retries_count_as_retries_and_the_request_once(daemon, upstream):
@@ -141,6 +148,7 @@ def test_through_kills_of_workers_and_supervisor_a_reload_and_a_stop_each_reques
 
     after, daemon_end = counts(daemon, "again"), daemon.end()
     assert daemon_end == 0
-    assert json.loads(typed(daemon, "usage", "--json").stdout)["models"]["again"]["requests"] == sum(after.values())
+    rows = json.loads(typed(daemon, "usage", "--json").stdout)["rows"]
+    assert {row["name"]: row["requests"] for row in rows}["again"] == sum(after.values())
     daemon.start()
     assert counts(daemon, "again") == after

@@ -211,6 +211,18 @@ def test_the_access_log_names_the_client_and_not_its_token(front, alice):
     assert alice not in written
 
 
+def test_requests_are_counted_by_the_name_of_the_token_whatever_the_client_says(front, daemon, alice):
+    def counted():
+        return {client["name"]: client["day"]["requests"] for client in daemon.status()["traffic"]["clients"]}
+
+    before = counted()
+    body = json.dumps({"model": "echo", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
+    headers = {"content-type": "application/json", "x-ccproxy-client": "mallory", **bearer(alice)}
+    assert httpx.post(f"{front.url}/v1/messages", content=body, headers=headers, timeout=60).status_code == 200
+    until(lambda: counted().get("alice", 0) == before.get("alice", 0) + 1)
+    assert "mallory" not in counted()
+
+
 def test_an_access_log_that_has_grown_large_is_set_aside_and_begun_anew(tmp_path):
     """As the page about Traefik has cron do it, with a pkill that knows no other Traefik than ours."""
     line = re.search(r"'\d+ \* \* \* \* (find .*)'\) \| crontab -", (ROOT / "docs" / "TRAEFIK.md").read_text())[1]

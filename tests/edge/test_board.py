@@ -25,7 +25,15 @@ def health():
 def board(health, ollama=None):
     samples = Samples(lambda _: None, lambda: 0.0)
     return Board(
-        "/home", lambda: Scene(plan_of(), []), samples, lambda: health.views, lambda: ollama, str, dict, lambda: NOON
+        "/home",
+        lambda: Scene(plan_of(), []),
+        samples,
+        lambda: health.views,
+        lambda: ollama,
+        str,
+        dict,
+        dict,
+        lambda: NOON,
     )
 
 

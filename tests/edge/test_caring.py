@@ -7,11 +7,19 @@ import pytest
 import trio.testing
 
 from ccproxy_supervisor.caring import flow
+from ccproxy_supervisor.core.deployment import Model
 from ccproxy_supervisor.core.doubt import Path
 from ccproxy_supervisor.core.model import Traffic
 from ccproxy_supervisor.core.wedge import Flow
 
 pytestmark = pytest.mark.anyio
+MODELS = (
+    Model("llama", "ollama/llama", "llama"),
+    Model("mixed", "ollama/x", "x"),
+    Model("mixed", "openai/x"),
+    Model("gpt", "openai/gpt"),
+)
+PLAN = SimpleNamespace(litellm=SimpleNamespace(models=MODELS))
 
 
 @pytest.fixture
@@ -40,8 +48,14 @@ async def test_completions_wait_as_long_as_none_goes_on_in_any_worker(told, know
     """What was told five seconds ago is five seconds older by now."""
     workers = pool(*told)
     await anyio.sleep(5)
-    assert flow(workers) == known
+    assert flow(workers, PLAN, lambda _: (0, 0)) == known
 
 
 async def test_before_there_are_workers_nothing_is_known():
-    assert flow(None) is None
+    assert flow(None, PLAN, lambda _: (0, 0)) is None
+
+
+async def test_answers_that_break_off_speak_against_ollama_only_where_nobody_else_answers():
+    counted = {"llama": (7, 2), "mixed": (100, 100), "gpt": (100, 100)}
+    wholes = lambda names: tuple(map(sum, zip(*(counted[name] for name in names), strict=True)))  # noqa: E731
+    assert flow(pool((1, 0.0)), PLAN, wholes) == Flow(1, 0.0, 7, 2)

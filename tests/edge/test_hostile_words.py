@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from ccproxy_supervisor.cli import COMMANDS, main
 from ccproxy_supervisor.core.printable import json_text, printable
 from ccproxy_supervisor.edge.incidents import write
+from ccproxy_supervisor.launcher.tally import Tally
 from sample_status import document
 from status_server import Said, answering
 from terminal import Terminal
@@ -40,6 +41,7 @@ TYPED = {
     "rotate": ["rotate"],
     "logs": ["logs", "logs litellm", "logs supervisor --level error"],
     "why": ["why", "why --json"],
+    "usage": ["usage", "usage --by client", "usage --json", "usage --since EVIL"],
     "doctor": ["doctor", "doctor --json"],
     "selftest": ["selftest --list"],
     "init": ["init HOME --no-litellm"],
@@ -87,6 +89,7 @@ def home(monkeypatch):
     write(
         folder / "run/incidents", spoil({"at": "2026-11-23T08:00:01Z", "cause": "upgrade", "told": "", "detail": "x"})
     )
+    Tally(str(folder / "run")).row(EVIL[:20], "chat", EVIL[:20]).add("ok")
     monkeypatch.setenv("CCPROXY_HOME", str(folder))
     monkeypatch.setenv("COLUMNS", "100")
     yield folder

@@ -363,3 +363,11 @@ def test_the_targets_of_prometheus_are_readable_for_it(home, tmp_path):
     say(traefik_command, home, "--prometheus-targets", str(tmp_path / "t.json"))
 
     assert stat.S_IMODE((tmp_path / "t.json").stat().st_mode) == 0o644
+
+
+def test_the_workers_are_told_who_asks_and_a_client_cannot_say_so_itself():
+    told = document(Settings(), LEDGER, None)
+    for token in LEDGER.tokens:
+        names = told["routers"][f"client-{token.name}"]["middlewares"]
+        said = [told["middlewares"][name].get("headers", {}).get("customRequestHeaders", {}) for name in names]
+        assert [headers["X-CCProxy-Client"] for headers in said if "X-CCProxy-Client" in headers] == [token.name]
