@@ -11,6 +11,8 @@ from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.history import History
 from ccproxy_supervisor.core.model import Cause, Ending, OllamaStatus, Reloaded, State, Status, Transition, Usage
 from ccproxy_supervisor.core.status import WorkerView
+from ccproxy_supervisor.core.traffic import MICRO, Key, Recent
+from ccproxy_supervisor.core.traffic import document as summed
 
 NOW = datetime(2026, 11, 23, 20, 0, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -51,6 +53,22 @@ def history(now: float = NOW) -> History:
     return kept
 
 
+def traffic(now: float = NOW) -> dict[str, Any]:
+    """A busy day of two models and three clients, and a stranger's mistake."""
+    recent = Recent()
+    times = {"first_token 0.2": 30, "first_token 0.5": 60, "first_token 2.5": 10, "first_token sum": 45_000_000}
+    for hours in range(24):
+        at = now - hours * HOUR - 600
+        row = {"ok": 96, "aborted": 2, "input": 410_000, "cached": 230_000, "output": 21_000, "spoken": 21_000,
+               "speaking": 500 * MICRO, **times}  # fmt: skip
+        recent.enter(at, {Key("llama3.2", "messages", "eva"): row})
+        recent.enter(
+            at, {Key("qwen3-coder", "chat", "build-agents"): {"ok": 12, "server_error": hours % 5, "input": 9000}}
+        )
+    recent.enter(now - 7 * HOUR, {Key("other", "chat", "direct"): {"client_error": 1}})
+    return summed(recent, {}, {Key("llama3.2", "messages", "eva"): {"in_flight": 3}}, now)
+
+
 def document(now: float = NOW, **changes: Any) -> dict[str, Any]:
     """Everything there can be, as of *now*; *changes* replace keys."""
     killed = replace(KILLED, at=now - 3 * HOUR)
@@ -81,6 +99,7 @@ def document(now: float = NOW, **changes: Any) -> dict[str, Any]:
             "action": "upgrade", "result": "refused", "at": status.stamp(now - 9 * HOUR), "seconds": 61.2,
             "version": "1.107.0", "before": "1.106.2", "detail": "the canary does not answer: model echo"},
         },
+        "traffic": traffic(now),
         "history": history(now).document(now), "detail": "",
         "last_incident": f"{status.stamp(now - 3 * HOUR)} Worker 3 in slot 0 was killed by SIGKILL after 2 h.",
     } | changes  # fmt: skip

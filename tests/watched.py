@@ -12,9 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.model import Status
+from ccproxy_supervisor.core.traffic import Book, Key
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Sources
 from ccproxy_supervisor.edge.metrics import Metrics
 from ccproxy_supervisor.edge.room import Room
+from ccproxy_supervisor.edge.traffic import TrafficNumbers
 
 ROOT = Path(__file__).parents[1]
 PROMETHEUS = ROOT / "config" / "prometheus"
@@ -30,13 +32,18 @@ FOREIGN = {"up", "traefik_router_requests_total", "traefik_entrypoint_requests_t
 FOREIGN |= {"traefik_router_request_duration_seconds_bucket"}
 
 
+TRAFFIC: Book = {Key("echo", "chat", "direct"): {"ok": 1}}
+
+
 def offered() -> dict[str, set[tuple[str, str]]]:
     """Name the samples of a daemon's page, each with its labels and their values."""
     models = lambda: (ModelView("echo"),)  # noqa: E731
     sources = Sources(lambda: Status.STARTING, lambda: 0, lambda: (), dict, lambda: 0, models, lambda: None)
     gauges = Gauges(sources, "0")
     gauges.adopt(1, ["llama2"], "1")
-    metrics = Metrics([gauges, ProcessGauges(), Room(lambda: ROOT, lambda: 1 << 30)])
+    metrics = Metrics(
+        [gauges, ProcessGauges(), Room(lambda: ROOT, lambda: 1 << 30), TrafficNumbers(lambda: (TRAFFIC, {}))]
+    )
     page = metrics.render("")[0].decode()
     told: dict[str, set[tuple[str, str]]] = {}
     for family in text_string_to_metric_families(page):

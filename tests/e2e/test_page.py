@@ -67,6 +67,22 @@ def test_everything_is_there_and_the_browser_has_nothing_to_complain_about(page,
     assert page.asked_for() == {"/", "/status"}
 
 
+def test_what_went_through_is_told_by_model_and_on_demand_by_client(page, said):
+    rows = (
+        "[...document.querySelectorAll('#passed tbody tr')].map((row) => [...row.cells].map((cell) => cell.innerText))"
+    )
+    shown = {name: cells for name, *cells in page.run(rows)}
+    assert shown["llama3.2"][:2] == ["3", "98"]
+    assert [cell.replace("\xa0", " ") for cell in shown["llama3.2"][3:6]] == ["300 ms / 1.5 s", "42", "2,352"]
+    assert shown["qwen3-coder"][6].endswith("46")
+    assert "build-agents" not in page.text()
+    page.run("document.querySelector('#traffic summary').click()")
+    assert "build-agents" in page.text()
+    said.document = document(time.time(), traffic={"in_flight": 0, "models": [], "clients": []})
+    page.wait(12)
+    assert page.run("document.getElementById('traffic').hidden")
+
+
 def test_it_renews_itself(page, said):
     said.document = document(time.time(), status="healthy", reasons=[], generation=4)
     page.wait(12)
@@ -158,7 +174,7 @@ def test_a_screen_reader_finds_landmarks_headings_tables_and_the_status(page, wi
     roles = {role for role, _ in found}
     assert {"banner", "main", "contentinfo", "status", "heading", "table", "row", "cell", "columnheader"} <= roles
     named = [name for role, name in found if role == "region"]
-    assert named == ["Last 24 hours", "Workers", "Incidents", "Models", "Ollama", "Last reload", "LiteLLM"]
+    assert named == ["Last 24 hours", "Traffic", "Workers", "Incidents", "Models", "Ollama", "Last reload", "LiteLLM"]
     assert ("table", "Workers") in found
     assert ("columnheader", "Last ending") in found
     bars = [name for role, name in found if role in ("image", "img")]
@@ -170,12 +186,12 @@ def test_a_screen_reader_finds_landmarks_headings_tables_and_the_status(page, wi
 def test_a_keyboard_reaches_everything_and_one_sees_where_it_is(page):
     page.run("document.body.focus()")
     seen = []
-    for _ in range(5):
+    for _ in range(6):
         page.press("Tab")
         seen.append(page.run("document.activeElement.textContent"))
         assert page.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    assert seen[:2] == ["Every change as a table", "Its last words"]
-    assert seen[2:5] == ["/status", "/health", "/metrics"]
+    assert seen[:3] == ["Every change as a table", "By client", "Its last words"]
+    assert seen[3:6] == ["/status", "/health", "/metrics"]
 
 
 def test_an_opened_last_word_stays_open_when_the_page_renews_itself(page, said):
