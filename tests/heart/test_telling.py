@@ -50,6 +50,7 @@ class House:
 async def test_a_day_of_planned_work_tells_nobody_anything(stage):
     """Slow starts, reloads, restarts, other numbers of workers, limits of memory and age, long streams, and a stop."""
     plan = patched(plan_of(2, 1), "proxy", max_age=7200.0, max_memory=2000)
+    plan = patched(plan, "health", interval=20.0)
     for number in range(1, 400):
         stage.lives[number] = {"ready_at": 25, "stream": number % 29, "memory": 3000 if number % 7 == 0 else 100}
     house = House(stage, plan)
