@@ -1,17 +1,18 @@
-# make >= 3.81, /bin/sh and Python >= 3.11 are all that is needed.
-.PHONY: run test lint bench soak litellm lock clean
+# make >= 3.81, /bin/sh and Python 3.11 to 3.14 are all that is needed.
+.PHONY: run test lint bench soak litellm lock formula clean
 SHELL := /bin/sh
 
-# $(call starts,programs): the first that starts, is new enough and can make environments.
+# $(call starts,programs): the first that starts, is neither too old nor too new and can make environments.
 starts = $(shell for p in $(1); do \
-	if "$$p" -c 'import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$p"; break; fi; done)
+	if "$$p" -c 'import ensurepip, venv, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null; then echo "$$p"; break; fi; done)
 # $(call python,3.12): a Python of that version, also one that pyenv keeps off the PATH.
 python = $(call starts,python$(1) "$$HOME"/.pyenv/versions/$(1).*/bin/python$(1))
 
-PYTHON ?= $(or $(call starts,python3 python3.13 python3.12 python3.11),$(error Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3 ...))
+PYTHON ?= $(or $(call starts,python3 python3.13 python3.14 python3.12 python3.11),$(error Python 3.11 to 3.14 is needed \
+	(for 3.15 neither LiteLLM nor pydantic-core has wheels yet); name one with: make PYTHON=/path/to/python3 ...))
 CHOSEN := $(PYTHON)
 CURRENT := $(shell "$(CHOSEN)" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-OTHERS = $(foreach v,$(filter-out $(CURRENT),3.13 3.12 3.11),$(if $(call python,$(v)),$(v)))
+OTHERS = $(foreach v,$(filter-out $(CURRENT),3.14 3.13 3.12 3.11),$(if $(call python,$(v)),$(v)))
 
 DEV := .venv-$(CURRENT)/bin
 SHIPPED := ccproxy_supervisor/data/litellm
@@ -48,9 +49,15 @@ lock: .venv-$(CURRENT)/made
 	$(COMPILE) --group build --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 	echo "litellm[proxy]==$(LITELLM)" | $(COMPILE) - --override $(SHIPPED)/overrides.txt -o $(SHIPPED)/$(LITELLM).lock
 	@for lock in requirements.lock requirements-dev.lock $(SHIPPED)/$(LITELLM).lock; do \
-	for platform in $(PLATFORMS); do for version in 3.11 3.12 3.13; do \
+	for platform in $(PLATFORMS); do for version in 3.11 3.12 3.13 3.14; do \
 	$(DEV)/uv pip compile --quiet --offline --no-deps --only-binary :all: --python-platform $$platform --python-version $$version \
 	$$lock -o /dev/null || { echo "no wheel: $$lock on $$platform, Python $$version" >&2; exit 1; }; done; done; done
+
+# The Homebrew formula, whose resources are what is locked.
+formula: .venv-$(CURRENT)/made
+	@mkdir -p build && $(DEV)/uv pip compile --quiet --universal --format pylock.toml --python-version 3.11 --no-emit-index-url \
+	-c requirements.lock pyproject.toml -o build/pylock.toml
+	@$(DEV)/python tools/formula.py build/pylock.toml
 
 clean:
 	rm -rf .venv-* .cache build *.egg-info  # not .venv: a service may run from there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import sys
 
 import click
@@ -66,13 +67,14 @@ def schema() -> None:
 @click.command()
 @config_option
 def version(config: str | None) -> None:
-    """Print the versions of the supervisor, Python and the home's LiteLLM.
+    """Print the versions of the supervisor, Python and the home's LiteLLM, and how a newer supervisor is had.
 
     Example: ccproxy-supervisor version
     """
     import platform
 
     from ccproxy_supervisor import __version__
+    from ccproxy_supervisor.deploy import installed
     from ccproxy_supervisor.edge.home import litellm_version
 
     say(f"ccproxy-supervisor {__version__}")
@@ -80,3 +82,5 @@ def version(config: str | None) -> None:
     home = home_of(config)
     found = litellm_version(str(glimpse(home, "proxy", "python", "venv/bin/python")))
     say(f"litellm {found or 'not installed'} ({home.folder})")
+    tool = installed.tool(pathlib.Path(sys.prefix))
+    say(f"installed by {tool.name}; a newer one: {tool.command}, then: {installed.TAKEN_UP}")

@@ -7,7 +7,7 @@ import pytest
 from ccproxy_supervisor.core.litellm import Model
 from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.deploy import tokens, traefik
-from ccproxy_supervisor.deploy.doctor import clock, interpreter, mac, neighbours
+from ccproxy_supervisor.deploy.doctor import clock, interpreter, mac, neighbours, network
 from ccproxy_supervisor.deploy.doctor.finding import Level
 from doctor_stage import LLAMA, Stage
 
@@ -189,3 +189,35 @@ def test_routes_of_yesterday_are_found(stage):
 
     file.chmod(0o644)
     assert [level for level, _ in stage.found(neighbours.routes)] == [Level.FAIL]
+
+
+BESIDE = parse("ollama: {url: 'http://192.168.1.20:11434'}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "macos", "detail", "expected"),
+    [
+        (BESIDE, "15.5", "/api/version: cannot connect: No route to host", [Level.FAIL]),
+        (BESIDE, "15.5", None, [Level.OK]),
+        (BESIDE, "14.7", "cannot connect: No route to host", [Level.SKIP]),
+        (BESIDE, None, None, [Level.SKIP]),
+        (parse(""), "15.5", "cannot connect: No route to host", []),
+        (parse("ollama: {url: 'http://[::1]:11434'}"), "15.5", None, []),
+    ],
+)
+def test_a_daemon_that_macos_keeps_from_the_local_network_is_found(stage, settings, macos, detail, expected):
+    stage.settings = settings
+    if macos:
+        stage.program("sw_vers", macos)
+    stage.answer("http://127.0.0.1:8082/status", {"status": "degraded", "ollama": {"detail": detail}, "models": []})
+
+    assert [level for level, _ in stage.found(network.network)] == expected
+
+
+def test_models_beside_this_machine_count_and_a_silent_daemon_proves_nothing(stage):
+    stage.models = [Model("far", "openai/x", api_base="http://studio.local:8000/v1")]
+    stage.program("sw_vers", "26.0")
+
+    [finding] = network.network(stage.scene)
+    assert finding.level is Level.SKIP
+    assert "selftest" in finding.evidence

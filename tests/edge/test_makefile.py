@@ -133,3 +133,19 @@ def test_a_daemon_stays_in_the_folder_that_the_link_leads_to_when_it_starts(tmp_
     monkeypatch.setattr(sys, "executable", real)
     daemon._stay()
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(("version", "taken"), [("3, 10", False), ("3, 11", True), ("3, 14", True), ("3, 15", False)])
+def test_a_python_that_is_too_old_or_too_new_is_passed_over_with_the_reason(checkout, version, taken):
+    only = checkout / "bin"
+    only.mkdir()
+    script = f"""#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = ({version}, 0); $2"\n"""
+    for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
+        (only / name).write_text(script)
+        (only / name).chmod(0o755)
+    environ = {"PATH": f"{only}:/usr/bin:/bin", "HOME": str(checkout)}
+    command = ["make", "-n", "clean"]
+    done = subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode == 0) == taken, done.stderr
+    assert taken or "Python 3.11 to 3.14 is needed (for 3.15 neither" in done.stderr

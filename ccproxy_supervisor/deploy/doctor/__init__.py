@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ccproxy_supervisor.deploy.doctor import clock, configuration, interpreter, mac, neighbours, ports, service
+from ccproxy_supervisor.deploy.doctor import clock, configuration, interpreter, mac, neighbours, network, ports, service
 from ccproxy_supervisor.deploy.doctor.finding import Check, Finding, Level, Scene, exit_code, warn
 
 __all__ = ["TOPICS", "Finding", "Level", "Scene", "examine", "exit_code"]
@@ -21,7 +21,7 @@ TOPICS: dict[str, tuple[Check, ...]] = {
     "Daemon": (ports.daemon, ports.ports),
     "Service": (service.service,),
     "Mac": (mac.system, mac.restart, mac.power, clock.clock),
-    "Neighbours": (neighbours.ollama, neighbours.traefik, neighbours.routes),
+    "Neighbours": (neighbours.ollama, neighbours.traefik, neighbours.routes, network.network),
 }
 
 
