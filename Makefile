@@ -1,5 +1,5 @@
 # make >= 3.81, /bin/sh and Python 3.11 to 3.14 are all that is needed.
-.PHONY: run test lint bench soak litellm lock formula clean
+.PHONY: run renew test lint bench soak litellm lock formula clean
 SHELL := /bin/sh
 
 # $(call starts,programs): the first that starts, is neither too old nor too new and can make environments.
@@ -84,6 +84,14 @@ BUILD = .venvs/$(STAMP)
 	@test -h .venv || test ! -e .venv || mv .venv .venvs/before  # an environment from before there were links
 	@$(BUILD)/bin/python -c 'import os; os.replace(".venvs/link", ".venv")'
 	@ls -1dt .venvs/*/made | tail -n +4 | sed 's#/made$$##' | xargs rm -rf
+
+# The supervisor's own update, under its workers: built beside, proven, renewed; the link goes back where that fails. For a home
+# that is not ~/ccproxy: make renew CONFIG=/path/to/supervisor.yaml
+renew:
+	@before=$$(readlink .venv); $(MAKE) --no-print-directory .venv/made && \
+	{ .venv/bin/ccproxy-supervisor renew $(if $(CONFIG),--config "$(CONFIG)") || { status=$$?; \
+	if test $$status = 1 && test -n "$$before" && test -x "$$before/bin/python"; then rm -f .venvs/link; ln -s "$$before" .venvs/link; \
+	"$$before/bin/python" -c 'import os; os.replace(".venvs/link", ".venv")'; echo "kept $$before"; fi; exit $$status; }; }
 .venv-%/made: requirements-dev.lock pyproject.toml
 	$(call environment,$(if $(filter $(CURRENT),$*),$(CHOSEN),$(call python,$*)),.venv-$*,requirements-dev.lock,--editable)
 	@touch $@

@@ -90,7 +90,7 @@ class Adopting:
                 raise Refused("it is leaving")
             await found.agree()
             capture = self._capture(number, found.pipes)
-        except (OSError, Refused) as error:
+        except Exception as error:  # of one of them: the others are taken on, and we start
             found.close()
             return Declined(number, str(error), pid)
         closing = ExitStack()

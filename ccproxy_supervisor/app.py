@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import signal
 import socket
 import sys
 import time
@@ -15,7 +14,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import psutil
@@ -27,7 +26,7 @@ from ccproxy_supervisor.board import Board, Samples, Scene
 from ccproxy_supervisor.caring import Caring, Part, Surroundings, flow
 from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
-from ccproxy_supervisor.core.incident import crashed, killed, stuck
+from ccproxy_supervisor.core.incident import crashed, killed, stuck, undone
 from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Child, Event, Status
 from ccproxy_supervisor.core.notices import Trouble
@@ -56,6 +55,7 @@ from ccproxy_supervisor.edge.notify import Office
 from ccproxy_supervisor.edge.ownership import HomeTaken, Ownership, owning
 from ccproxy_supervisor.edge.page import page
 from ccproxy_supervisor.edge.preload import Preloaders
+from ccproxy_supervisor.edge.renewal import Stranded, proof
 from ccproxy_supervisor.edge.room import Room
 from ccproxy_supervisor.edge.state import Saved, StateFile
 from ccproxy_supervisor.edge.terminal import Terminal
@@ -68,42 +68,63 @@ from ccproxy_supervisor.lasting import lasting
 from ccproxy_supervisor.orders import Orders
 from ccproxy_supervisor.pool import Pool
 from ccproxy_supervisor.ports import Ports
+from ccproxy_supervisor.renewing import Image, Renewing
 from ccproxy_supervisor.seat import Slot
 from ccproxy_supervisor.supervisor import Supervisor
 from ccproxy_supervisor.takeover import Takeover
 from ccproxy_supervisor.telling import Telling
 
-STOPPED, TAKEN, UNUSABLE = 0, 75, 78
+STOPPED, STRANDED, TAKEN, UNUSABLE = 0, 71, 75, 78
 
 
 def run(home: Home, *, verbose: bool = False) -> int:
     """Run the daemon until it is told to stop; return its exit code. *verbose* shows on standard error what happens."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is somebody to hear it
     last_words.bound()
+    image = Image.this()
     try:
-        plan = read_plan(home, os.environ)
-        if faults := home.prepare(plan.settings):
-            raise ConfigError(faults)
-        with owning(home.run, plan.settings.admin.socket) as owned:
-            os.chdir(home.folder)
-            anyio.run(_run, home, plan, owned, verbose)
+        with image.signals.hearing():
+            plan = read_plan(home, os.environ)
+            if faults := home.prepare(plan.settings):
+                raise ConfigError(faults)
+            with owning(home.run, plan.settings.admin.socket, image.arrival.handed.locks) as owned:
+                os.chdir(home.folder)
+                if begin := anyio.run(_run, home, plan, owned, verbose, image):
+                    begin(owned)
     except ConfigError as error:
         print(printable(f"cannot run: the configuration is unusable\n{error}"), file=sys.stderr)
         return UNUSABLE
     except HomeTaken as error:
         print(printable(str(error)), file=sys.stderr)
         return TAKEN
+    except Stranded as error:
+        print(printable(str(error)), file=sys.stderr)
+        return STRANDED
     return STOPPED
 
 
-async def _run(home: Home, plan: Plan, owned: Ownership, verbose: bool) -> None:
-    await Daemon(home, plan, owned, verbose=verbose).run()
+def prove(home: Home) -> int:
+    """Say that this program can follow a supervisor of *home*, whose workers speak one of these protocols."""
+    try:
+        read_plan(home, os.environ)
+    except ConfigError as error:
+        print(printable(str(error)), file=sys.stderr)
+        return UNUSABLE
+    print(proof(__version__))
+    return STOPPED
+
+
+async def _run(
+    home: Home, plan: Plan, owned: Ownership, verbose: bool, image: Image
+) -> Callable[[Ownership], NoReturn] | None:
+    daemon = Daemon(home, plan, owned, image, verbose=verbose)
+    await daemon.run()
+    return daemon.renewing.begin
 
 
 class Daemon:
     """Every part, and who hears whom."""
 
-    def __init__(self, home: Home, plan: Plan, owned: Ownership, *, verbose: bool) -> None:
+    def __init__(self, home: Home, plan: Plan, owned: Ownership, image: Image, *, verbose: bool) -> None:
         settings = plan.settings
         self.home, self.plan, self.owned = home, plan, owned
         self.door = Door()
@@ -128,29 +149,42 @@ class Daemon:
             ),
             self.wake.sparing(self.ask_serving),
         )  # fmt: skip
+        read = lambda: read_plan(home, os.environ)  # noqa: E731
+        self.renewing = Renewing(
+            home.run,
+            image,
+            lambda: self.plan,
+            read,
+            lambda: self.takeover.activated,
+            lambda: self.generation > 0,
+            self.tell,
+        )
         self.board = Board(
             str(home.folder), self.scene, self.samples, self.caring.views, self.caring.ollama,
-            self.incidents.latest_line, self.upgrades.document, self.tallies.document, time.time,
+            self.incidents.latest_line, self.upgrades.document, self.tallies.document, self.renewing.document, time.time,
         )  # fmt: skip
         self.launcher = Launcher(home.run)
         self.births = Births(home.run / "births", self.tell)
         self.adopting = Adopting(home.run, self.logs.adopt_capture, self.tell)
         self.takeover = Takeover(
-            lambda: self.plan.settings, self.adopting, self.launcher.started, self.logs.collect, self.tell
-        )
+            lambda: self.plan.settings, self.adopting, self.launcher.started, self.logs.collect,
+            self.renewing.listener, self.tell,
+        )  # fmt: skip
+        self.takeover.activated = image.arrival.handed.activated
         self.state = StateFile(home.run / "state.json", self.tell_from_thread)
         self.handover = Handover(
             self.state,
             lambda: self.pool.slots if self.pool else (),
             lambda: self.takeover.remaining,
             self.board.day,
+            lambda: (self.renewing.restarts, self.renewing.renewals),
         )
         self.holding = Holding()
         self.watchdog = watchdog.Watchdog(home.run / "stuck-stack.txt")
         self.asking = Asking(self.visit, lambda: self.plan, fetch)
         capture = lambda _: self.logs.capture()  # noqa: E731 - of no worker
-        self.preloaders = Preloaders(plan, home.folder, self.launcher, capture, exits.ended, self.tell)
-        self.orders = Orders(self, self.asking, self.logs.rotate, self.tell)
+        self.preloaders = Preloaders(plan, home.folder, self.launcher, capture, exits.ended, exits.start, self.tell)
+        self.orders = Orders(self, self.asking, image.signals, self.logs.rotate, self.tell)
         self.gauges = Gauges(self._sources(), __version__)
         self.gauges.adopt(*_labels(plan))
         room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
@@ -166,11 +200,15 @@ class Daemon:
         saved = self.state.read()
         self.tallies.start()
         await self.takeover.find(saved.workers)
-        if stack := self.watchdog.start():
+        stack, adopted = self.watchdog.start(), len(self.adopting.pids)
+        self.renewing.begun(saved.restarts, saved.renewals, adopted, lost=bool(stack) or not saved.closed)
+        self.metrics.resume(self.renewing.restarts, self.renewing.renewals)
+        if self.renewing.undone:
+            self._remember(undone(time.time(), self.renewing.undone))
+        elif stack:
             self._remember(stuck(time.time(), stack.splitlines()))
         elif not saved.closed:
-            booted, kept = known(psutil.boot_time, 0.0), len(self.adopting.pids)
-            self._remember(killed(time.time(), saved.day.seen, booted, kept))
+            self._remember(killed(time.time(), saved.day.seen, known(psutil.boot_time, 0.0), adopted))
         self.board.resume(saved.day)
         self.launcher.forget_others((*self.adopting.pids, *(worker.pid for worker in saved.workers)))
         to_the_end = False
@@ -182,7 +220,7 @@ class Daemon:
                     public = await self.takeover.public_socket()
                     await self._supervise(public, saved)
                 tasks.cancel_scope.cancel()
-            to_the_end = self.supervisor is None or self.supervisor.stopping
+            to_the_end = not self.renewing.begin
         except Exception as error:
             words = self.logs.mask("".join(traceback.format_exception(error)).encode(errors="replace"))
             self.incidents.record(crashed(time.time(), words.decode(errors="replace").splitlines()))
@@ -204,9 +242,12 @@ class Daemon:
         yield "pulse", partial(watchdog.pulse, watchdog.TICK, self._beat, self.metrics.observe_lag)
         yield "admin", partial(serve_tcp, pages, settings.host, settings.port, self.tell, holder)
         yield "control", partial(serve_unix, control, str(self.home.path(settings.socket)), self.tell)
-        parts: tuple[Part, ...] = (self.office, self.telling, self.orders, self.keeper, self.handover, self.takeover)
-        for part in (*parts, self.tallies, self.preloaders, *self.caring.parts):
+        parts: tuple[Part, ...] = (
+            self.office, self.telling, self.orders, self.keeper, self.handover, self.takeover, self.renewing, self.tallies,
+        )  # fmt: skip
+        for part in (*parts, self.preloaders, *self.caring.parts):
             yield type(part).__name__.lower(), part.run
+        yield "preloading", self.preloaders.keep
 
     def _kept(self) -> Iterator[tuple[str, Restore]]:
         """What is put back when somebody removes it."""
@@ -251,6 +292,8 @@ class Daemon:
                 self.plan, self.read, self.adopt, ports, answer, slots, survivors, self.adopting.newest
             )
             await self.supervisor.run()
+            if self.supervisor.leaving:
+                self.renewing.leave(public.dup(), stopping=self.supervisor.stopping)
 
     @asynccontextmanager
     async def _answer(self, public: socket.socket) -> AsyncIterator[None]:
@@ -283,6 +326,14 @@ class Daemon:
     @property
     def generation(self) -> int:
         return self.pool.generation if self.pool else 0
+
+    async def prove_successor(self) -> str:
+        return await self.renewing.prove()
+
+    def renew(self, by: str, follower: str) -> None:
+        self.renewing.order(by, follower)
+        if self.supervisor:
+            self.supervisor.leave()
 
     def give_up(self) -> None:
         self.adopting.let_go()

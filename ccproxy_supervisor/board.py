@@ -91,10 +91,11 @@ class Board:
     def __init__(
         self, home: str, scene: Callable[[], Scene], samples: Samples, models: Callable[[], Iterable[ModelView]],
         ollama: Callable[[], OllamaStatus | None], incident: Callable[[], str], upgrade: Callable[[], dict[str, Any]],
-        traffic: Callable[[], dict[str, Any]], wall: Callable[[], float],
+        traffic: Callable[[], dict[str, Any]], lives: Callable[[], dict[str, Any]], wall: Callable[[], float],
     ) -> None:  # fmt: skip
         self._home, self._scene, self._samples, self._models, self._ollama = home, scene, samples, models, ollama
-        self._incident, self._upgrade, self._traffic, self._wall = incident, upgrade, traffic, wall
+        self._incident, self._upgrade, self._traffic = incident, upgrade, traffic
+        self._lives, self._wall = lives, wall
         self._started = current_time()
         self._reload: tuple[Reloaded, float] | None = None
         self._history = History()
@@ -137,6 +138,7 @@ class Board:
             "status": str(now), "reasons": self._reasons(scene), "detail": scene.why,
             "uptime": round(current_time() - self._started, 1),
             "version": __version__, "pid": os.getpid(), "home": self._home, "generation": scene.generation,
+            "supervisor": self._lives(),
             "listen": {"host": settings.proxy.host, "port": settings.proxy.port},
             "serving": sum(view.state is State.SERVING for view in scene.views),
             "workers": [self._samples.row(view) for view in scene.views],

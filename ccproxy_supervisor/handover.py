@@ -24,9 +24,10 @@ class Handover:
 
     def __init__(
         self, state: StateFile, slots: Callable[[], Iterable[Slot]], leftovers: Callable[[], tuple[Recorded, ...]],
-        day: Callable[[], Day],
+        day: Callable[[], Day], lives: Callable[[], tuple[int, int]],
     ) -> None:  # fmt: skip
-        self._state, self._slots, self._leftovers, self._day = state, slots, leftovers, day
+        self._state, self._slots, self._leftovers = state, slots, leftovers
+        self._day, self._lives = day, lives
         self._workers: dict[int, Recorded] = {}
         self._changed = anyio.Event()
 
@@ -57,4 +58,5 @@ class Handover:
 
     def _saved(self) -> Saved:
         slots = {slot.number: SavedSlot(slot.record, slot.restarts, slot.last_ending) for slot in self._slots()}
-        return Saved(slots, (*self._workers.values(), *self._leftovers()), self._day(), closed=False)
+        workers = (*self._workers.values(), *self._leftovers())
+        return Saved(slots, workers, self._day(), *self._lives(), closed=False)

@@ -13,12 +13,14 @@ import anyio
 from ccproxy_supervisor.asking import Asking
 from ccproxy_supervisor.core.changes import changes
 from ccproxy_supervisor.core.faults import ConfigError, told
-from ccproxy_supervisor.core.model import Cause, Journal, Reloaded
+from ccproxy_supervisor.core.model import Cause, Journal, Note, Reloaded
 from ccproxy_supervisor.core.plan import Plan
+from ccproxy_supervisor.edge.renewal import RenewalError, Signals
 from ccproxy_supervisor.lasting import failed
 from ccproxy_supervisor.supervisor import Supervisor
 
 CONTROL = "control socket"
+ANSWERED = 0.2  # seconds in which an answer on it is taken
 
 
 class Place(Protocol):
@@ -38,10 +40,19 @@ class Place(Protocol):
     def give_up(self) -> None:
         """Stop waiting for the public socket."""
 
+    async def prove_successor(self) -> str:
+        """Return the version of the supervisor that would follow; raises `RenewalError`."""
+
+    def renew(self, by: str, follower: str) -> None:
+        """Have that version follow as soon as the roll under way is done."""
+
 
 class Orders:
-    def __init__(self, place: Place, asking: Asking, rotate: Callable[[], object], journal: Journal) -> None:
+    def __init__(
+        self, place: Place, asking: Asking, signals: Signals, rotate: Callable[[], object], journal: Journal
+    ) -> None:
         self._place, self._asking, self._rotate, self._journal = place, asking, rotate, journal
+        self._signals = signals
 
     async def take(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         """Carry out *name*; raises `ValueError` for one that cannot be understood."""
@@ -53,6 +64,8 @@ class Orders:
                 if cause not in (Cause.RESTART, Cause.UPGRADE):
                     raise ValueError("cause is restart or upgrade")
                 return self._told(await self.reload(CONTROL, Cause(cause)))
+            case "renew":
+                return await self.renew(CONTROL)
             case "stop":
                 self.stop(CONTROL)
                 return {"result": "stopping"}
@@ -85,7 +98,7 @@ class Orders:
             return Reloaded("refused", f"cannot read the configuration: {told(error)}", by)
         changed = changes(place.plan.settings, plan.settings)
         if fixed := [each.path for each in changed if each.kind == "fixed" and each.path.startswith("admin.")]:
-            why = f"{', '.join(fixed)} can only change when the supervisor itself restarts"
+            why = f"{', '.join(fixed)} can only change when the supervisor begins anew"
             return Reloaded("refused", f"{why}; keeping the settings read before", by)
         named = tuple(str(each) for each in changed) + place.plan.birth.differs(plan.birth)
         detail = f"read; still waiting for the public socket: {place.why}"
@@ -111,6 +124,22 @@ class Orders:
             return f"waiting for the public socket: {place.why}"
         return await place.supervisor.canary(place.read(python), partial(self._asking.complete, model))
 
+    async def renew(self, by: str) -> dict[str, Any]:
+        """Begin anew if the program on disk proves that it can follow us."""
+        try:
+            if self._place.supervisor is None:
+                raise RenewalError(f"waiting for the public socket: {self._place.why}")
+            version = await self._place.prove_successor()
+        except RenewalError as error:
+            self._journal(Note("renewal.refused", "error", {"by": by, "reason": str(error)}))
+            return {"result": "refused", "detail": f"{error}; going on as before"}
+        self._tasks.start_soon(self._leave, by, version)
+        return {"result": "renewing", "detail": f"version {version} follows"}
+
+    async def _leave(self, by: str, follower: str) -> None:
+        await anyio.sleep(ANSWERED)
+        self._place.renew(by, follower)
+
     def stop(self, by: str) -> None:
         if self._place.supervisor:
             self._place.supervisor.stop(by)
@@ -118,12 +147,13 @@ class Orders:
             self._place.give_up()
 
     async def run(self) -> None:
-        """Heed signals for ever, each at once: a reload may take minutes."""
-        signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-        with anyio.open_signal_receiver(*signals) as heard:
-            async with anyio.create_task_group() as tasks:
-                async for number in heard:
-                    tasks.start_soon(self._heed, number)
+        """Heed signals for ever, each at once: a reload may take minutes. A stop is heeded before anything else can happen."""
+        async with anyio.create_task_group() as self._tasks:
+            async for number in self._signals.heard():
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    self.stop(number.name)
+                else:
+                    self._tasks.start_soon(self._heed, number)
 
     async def _heed(self, number: signal.Signals) -> None:
         """One that fails must not leave the next signals unheard: unheard, they end the process."""
@@ -133,8 +163,8 @@ class Orders:
                     await self.reload("SIGHUP")
                 case signal.SIGUSR1:
                     self._rotate()
-                case _:
-                    self.stop(number.name)
+                case signal.SIGUSR2:
+                    await self.renew("SIGUSR2")
         except Exception as error:
             self._journal(failed("orders", error))
 

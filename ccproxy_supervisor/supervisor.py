@@ -77,6 +77,7 @@ class Supervisor:
             tasks.start_soon(self._hold)
             await self._obey()
             if self.stopping:
+                self.leaving = False
                 await self.pool.empty()
             tasks.cancel_scope.cancel()
 
@@ -88,12 +89,10 @@ class Supervisor:
         self.stopping = True
         self._interrupt()
 
-    async def leave(self) -> bool:
-        """End `run` when no order is open, all workers left to the next supervisor; False if a stop came first."""
-        await self.pool.bell.until(lambda: not self._orders or self._over)
-        self.leaving = not self.stopping
-        self._interrupt()
-        return self.leaving
+    def leave(self) -> None:
+        """End `run` as soon as no order is open, all workers left to the next supervisor, unless a stop comes first."""
+        self.leaving = True
+        self.pool.bell.ring()
 
     async def reload(self, by: str, cause: Cause = Cause.RELOAD) -> Reloaded:
         """Bring the pool to what the files say now. *cause* RESTART or UPGRADE replaces every worker, changed or not."""
@@ -117,10 +116,6 @@ class Supervisor:
             return told(error)
 
     @property
-    def _over(self) -> bool:
-        return self.stopping or self.leaving
-
-    @property
     def _kept(self) -> str:
         return f"keeping generation {self.pool.generation}"
 
@@ -138,7 +133,7 @@ class Supervisor:
         changed = changes(self.plan.settings, plan.settings)
         named = tuple(str(change) for change in changed) + self.plan.birth.differs(plan.birth)
         if fixed := [change.path for change in changed if change.kind == "fixed"]:
-            why = f"{', '.join(fixed)} can only change when the supervisor itself restarts; {self._kept}"
+            why = f"{', '.join(fixed)} can only change when the supervisor begins anew, by: ccproxy-supervisor renew; {self._kept}"
             return Reloaded("refused", why, by, named, number)
         return Order(number, by, cause, plan, named, 0 if cause is Cause.RELOAD else self.pool.newest)
 
@@ -149,7 +144,7 @@ class Supervisor:
 
     async def _obey(self) -> None:
         """One roll at a time, to what was read last, for everybody who waits; a restart that it overtakes goes with it."""
-        while not self._over:
+        while not self.stopping and (self._orders or not self.leaving):
             self._roll = roll = self._next()
             with roll.scope:
                 await self._undertake(roll)
@@ -159,7 +154,7 @@ class Supervisor:
                     self._close(order, *roll.outcome)
             elif not self.stopping:
                 self._ports.journal(Note("roll.interrupted", "info", {"detail": f"{SUPERSEDED}; {self._kept}"}))
-            await self.pool.bell.until(lambda: bool(self._orders) or self._over)
+            await self.pool.bell.until(lambda: bool(self._orders) or self.stopping or self.leaving)
         for order in list(self._orders):
             self._close(order, "failed", f"stopping; {self._kept}")
 

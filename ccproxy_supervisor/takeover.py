@@ -3,9 +3,11 @@ public socket."""
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from anyio import create_task_group, current_time, sleep
@@ -24,14 +26,16 @@ RETRY = 0.25  # seconds between two tries for a port that somebody else holds
 
 class Takeover:
     """*settings* is asked at each try: a reload may have named another port. *ours* knows our workers' command lines,
-    *collect* writes what workers had to say that are gone, but for the numbers that it is given. *why* says what is waited
-    for."""
+    *collect* writes what workers had to say that are gone, but for the numbers that it is given; *inherit* gives the public
+    socket of that address if this process has it already. *why* says what is waited for."""
 
     def __init__(
         self, settings: Callable[[], Settings], adopting: Adopting, ours: Callable[[list[str]], bool],
-        collect: Callable[[set[int]], object], journal: Journal,
+        collect: Callable[[set[int]], object], inherit: Callable[[str, int], socket.socket | None], journal: Journal,
     ) -> None:  # fmt: skip
         self.why = ""
+        self.activated = False  # the service manager holds the public socket
+        self._inherit = inherit
         self._settings, self._adopting, self._journal = settings, adopting, journal
         self._ours, self._collect = ours, collect
         self._leftovers: list[Leftover] = []
@@ -58,14 +62,17 @@ class Takeover:
         await self._kill_after(proxy.drain_timeout + proxy.kill_timeout)
         while self.remaining:  # noqa: ASYNC110 - nobody tells of an orphan's end
             await sleep(RETRY)
+        for leftover in self._leftovers:
+            with suppress(ChildProcessError):  # ours only if they were started before this process was renewed
+                os.waitpid(leftover.record.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
         self._collect(set())
 
     async def public_socket(self) -> socket.socket:
-        """Return the socket that the service manager holds for us, or that our workers share, or open it; a port that is
-        taken is waited for."""
-        proxy = self._settings().proxy
-        if handed := self._handed() or self._adopting.listener(proxy.host, proxy.port):
-            return handed
+        """Return the socket that this process has, that the service manager holds for us, or that our workers share, or open
+        it; a port that is taken is waited for."""
+        host, port = self._settings().proxy.host, self._settings().proxy.port
+        if had := self._inherit(host, port) or self._handed() or self._adopting.listener(host, port):
+            return had
         async with create_task_group() as tasks:
             tasks.start_soon(self._kill_after, self._settings().proxy.kill_timeout)
             opened = await self._open()
@@ -86,6 +93,7 @@ class Takeover:
         same = (host, port) == (proxy.host, proxy.port)
         fields = {"address": f"{host}:{port}", "settings": None if same else f"{proxy.host}:{proxy.port} is not used"}
         self._journal(Note("listener.activated", "info" if same else "warning", fields))
+        self.activated = True
         return handed[0]
 
     async def _open(self) -> socket.socket:

@@ -97,9 +97,16 @@ class Daemon:
                 mine[key] = {**mine.get(key, {}), **value} if isinstance(value, dict) else value
         self.write("supervisor.yaml", json.dumps(self.settings, indent=1))  # JSON is YAML
 
-    def start(self, *, wait: str | None = "healthy", seconds: float = 180.0, package: Path = ROOT) -> Daemon:
+    def start(
+        self,
+        *,
+        wait: str | None = "healthy",
+        seconds: float = 180.0,
+        package: Path = ROOT,
+        python: str = sys.executable,
+    ) -> Daemon:
         """Start it, from the folder *package*."""
-        command = [sys.executable, "-W", "error", *self.program, "run"]
+        command = [python, "-W", "error", *self.program, "run"]
         command += ["--config", str(self.home.settings_file)]
         with (self.folder / "said.txt").open("ab") as said:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=package)

@@ -42,6 +42,7 @@ ROOMS = (
     "handover",
     "adopting",
     "takeover",
+    "renewing",
     "app",
 )
 #: Of each part of the house: what else of the house it may know, and which libraries.

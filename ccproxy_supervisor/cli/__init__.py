@@ -19,6 +19,7 @@ COMMANDS = {
     "status": "status",
     "reload": "daemon",
     "restart": "daemon",
+    "renew": "daemon",
     "stop": "daemon",
     "rotate": "daemon",
     "logs": "logs",

@@ -15,23 +15,30 @@ from ccproxy_supervisor.edge.ground import make_room
 @click.command()
 @config_option
 @click.option("--verbose/--quiet", default=None, help="Show what happens on standard error; default: on a terminal.")
-def run(config: str | None, *, verbose: bool | None) -> None:
+@click.option("--prove", is_flag=True, hidden=True)
+def run(config: str | None, *, verbose: bool | None, prove: bool) -> None:
     """Run the daemon in the foreground: what launchd starts.
 
     Example: ccproxy-supervisor run --config ~/ccproxy/supervisor.yaml
     """
-    _stay()
+    from ccproxy_supervisor.edge.renewal import STARTED_AS, guarded
+
+    _stay(STARTED_AS)
     make_room()
-    from ccproxy_supervisor.app import run as run_daemon
+    home = home_of(config)
 
-    if verbose is None:
-        verbose = sys.stderr.isatty()
-    sys.exit(run_daemon(home_of(config), verbose=verbose))
+    def begin() -> int:
+        from ccproxy_supervisor import app
+
+        return app.prove(home) if prove else app.run(home, verbose=sys.stderr.isatty() if verbose is None else verbose)
+
+    sys.exit(begin() if prove else guarded(home.run, begin))
 
 
-def _stay() -> None:
+def _stay(variable: str) -> None:
     """Run from the folder that the way to our interpreter leads to now: what is imported later must be of the same version,
     wherever that link leads by then. The process stays the same."""
+    os.environ.setdefault(variable, sys.executable)  # a renewal follows the link anew
     folder, name = os.path.split(sys.executable)
     real = os.path.join(os.path.realpath(folder), name)
     if real != sys.executable and os.access(real, os.X_OK):
@@ -56,6 +63,20 @@ def restart(config: str | None) -> None:
     Example: ccproxy-supervisor restart
     """
     _report(order(config, "/restart"))
+
+
+@click.command()
+@config_option
+def renew(config: str | None) -> None:
+    """Begin the supervisor itself anew, with its program and settings as they are on disk; the workers serve on.
+
+    So its own update, a new Python, changed admin.* and a changed proxy.port are taken up without losing a request.
+
+    Example: ccproxy-supervisor renew
+    """
+    from ccproxy_supervisor.cli.renewal import begin_anew
+
+    begin_anew(home_of(config))
 
 
 @click.command()

@@ -15,6 +15,7 @@ MIB = 1 << 20
 LINES = 8  # of output that are told
 STUCK = "stuck"  # the cause of the supervisor's own ending by its watchdog
 CRASHED, KILLED = "crashed", "killed"  # and by a bug of its own, or by others
+UNDONE = "undone"  # a renewal that was taken back
 OLLAMA = "ollama"  # stuck, and nothing helped
 CHANGES = ("install", "upgrade", "rollback", "repair")  # of LiteLLM; their records are of no worker
 
@@ -87,6 +88,11 @@ def killed(at: float, seen: float, booted: float, kept: int = 0) -> dict[str, An
     return {"at": utc(at), "cause": KILLED, "output": [], "told": told}
 
 
+def undone(at: float, why: str) -> dict[str, Any]:
+    """The record of a new supervisor that did not take over, told by the one before it."""
+    return {"at": utc(at), "cause": UNDONE, "told": f"The renewal was taken back: {why}."}
+
+
 def change(at: float, action: str, version: str | None, detail: str) -> dict[str, Any]:
     """The record of an *action* (`upgrade`, `rollback`, …) on LiteLLM that was not carried out."""
     told = f"The {action} of LiteLLM{f' to {version}' if version else ''} was not carried out; nothing was changed."
@@ -100,7 +106,7 @@ def helpless(at: float, why: str, tried: str) -> dict[str, Any]:
 
 def headline(record: Mapping[str, Any]) -> str:
     """One plain sentence."""
-    if record.get("cause") in (*CHANGES, CRASHED, KILLED, OLLAMA):
+    if record.get("cause") in (*CHANGES, CRASHED, KILLED, UNDONE, OLLAMA):
         return str(record.get("told"))
     if record.get("cause") == STUCK:
         return "The supervisor's own event loop was stuck; its watchdog ended it and a new one was started."
@@ -121,7 +127,7 @@ def tell(record: Mapping[str, Any]) -> list[str]:
     if record.get("detail"):
         lines.append(f"Reason given: {record['detail']}")
     output = record.get("output") or []
-    if record.get("cause") in (*CHANGES, OLLAMA):
+    if record.get("cause") in (*CHANGES, UNDONE, OLLAMA):
         return lines
     if record.get("cause") == STUCK:
         return [*lines, "It was here, innermost call first:", *_quoted(_main_thread(output)[:LINES])]

@@ -17,7 +17,7 @@ import anyio
 from ccproxy_supervisor.core.asgi import App, Receive, Scope, Send
 from ccproxy_supervisor.core.refusal import refusal
 
-ORDERS = ("reload", "restart", "stop", "rotate", "canary")
+ORDERS = ("reload", "restart", "renew", "stop", "rotate", "canary")
 LARGEST_ORDER = 64 << 10  # bytes
 LONGEST_QUERY = 4096  # characters
 PATIENCE = 5.0  # seconds for an order's body

@@ -24,6 +24,7 @@ PATIENCE = 3.0  # seconds for all of them to say who they are, and again to agre
 LONGEST = 64 << 10  # bytes a worker says of itself
 DESCRIPTORS = 1 + len(STREAMS)
 Number = Annotated[int, Field(ge=0, lt=1 << 40)]
+Pid = Annotated[int, Field(gt=1)]  # its group is signalled, and group 1 is everybody
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Hello(BaseModel):
 
     protocol: int
     number: Number
-    pid: Number
+    pid: Pid
     slot: Number | None
     said: tuple[str, ...]
     draining: bool
@@ -163,7 +164,7 @@ async def _met(door: Path, number: int) -> Found | Declined:
                 found = await _heard(sock, number, pid, closing)
         except ConnectionRefusedError:
             raise
-        except (OSError, SystemError, Refused, ValueError, psutil.Error) as error:
+        except Exception as error:  # of one of them: the others are taken on, and we start
             return Declined(number, str(error).partition("\n")[0] or "it did not answer in time", pid)
         closing.pop_all()
     return found

@@ -1,13 +1,16 @@
-"""When a process ends that is not our child: a worker that a preloader forked, or that an earlier supervisor started."""
+"""Programs that we start, and when a process ends that is not our child: a worker that a preloader forked, or that an earlier
+supervisor started."""
 
 from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,7 +21,7 @@ POLL = 0.1  # seconds, where the kernel offers nothing better
 class Started:
     """A child of ours. Not asyncio's: that one needs a thread for each, and where none can be started the child is lost."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Spawned) -> None:
         self.pid, self._process = process.pid, process
 
     async def wait(self) -> int:
@@ -31,9 +34,48 @@ class Started:
         return self._process.returncode
 
 
-def start(command: Sequence[str], **how: Any) -> Started:
-    """Start a program; *how* is for `subprocess.Popen`, which raises what it does."""
-    return Started(subprocess.Popen(command, **how))
+class Spawned:
+    """As much of a `subprocess.Popen` as is asked for here."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.returncode = pid, 0
+
+    def poll(self) -> int | None:
+        with suppress(ChildProcessError):  # somebody else has collected it, how it ended cannot be known
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if not pid:
+                return None
+            self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+def start(
+    command: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: int, stderr: int, pass_fds: Sequence[int]
+) -> Started:
+    """Start a program in a session of its own, with nothing to read; raises what `subprocess.Popen` does."""
+    if sys.platform == "darwin":
+        with suppress(NotImplementedError):
+            if os.path.samefile(cwd, "."):  # who is spawned cannot be put elsewhere
+                return Started(Spawned(spawn(command, env, {1: stdout, 2: stderr}, pass_fds)))
+    return Started(subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd, env=env, pass_fds=pass_fds,
+        start_new_session=True,
+    ))  # fmt: skip
+
+
+def spawn(command: Sequence[str], env: Mapping[str, str], outputs: Mapping[int, int], fds: Sequence[int]) -> int:
+    """Without a fork: on macOS the child runs the handlers of system frameworks before it comes to its exec, and those crash in a
+    process that has threads. For one thread: what is open is inheritable meanwhile. Returns the pid."""
+    actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in outputs.items()]
+    ignored = [number for number in (signal.SIGPIPE, signal.SIGXFSZ) if number in signal.valid_signals()]  # by Python
+    try:
+        for fd in fds:
+            os.set_inheritable(fd, True)
+        return os.posix_spawn(command[0], list(command), env, file_actions=actions, setsid=True, setsigdef=ignored)
+    finally:
+        for fd in fds:
+            os.set_inheritable(fd, False)
 
 
 async def ended(pid: int) -> None:

@@ -8,6 +8,8 @@ import signal
 import sys
 from contextlib import suppress
 
+from ccproxy_supervisor.core.images import HANDED, HEEDED
+
 #: Ignored on purpose, by Python, `nohup` or a shell that runs us in the background.
 LEFT = ("SIGPIPE", "SIGXFSZ", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU")
 
@@ -22,7 +24,7 @@ def stand() -> None:
             _open_nothing(fd)
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, mode, closefd=False, errors="replace"))  # noqa: SIM115 - for as long as we live
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.pthread_sigmask(signal.SIG_SETMASK, HEEDED if HANDED in os.environ else ())
     for number in signal.valid_signals():
         if signal.getsignal(number) is signal.SIG_IGN and getattr(number, "name", "") not in LEFT:
             with suppress(OSError, ValueError):  # not ours to change

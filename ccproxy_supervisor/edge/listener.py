@@ -45,6 +45,7 @@ def open_listener(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((host, port))
         sock.listen(BACKLOG)
+        sock.setblocking(False)  # all who share it share this: a copy of a blocking one would stop a worker's loop
     except OSError as error:
         sock.close()
         taken = error.errno == errno.EADDRINUSE

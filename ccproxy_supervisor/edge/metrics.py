@@ -39,6 +39,8 @@ class Metrics:
         self._collectors, self._counted, self._wall = tuple(collectors), list[Family](), wall
         self._endings = self._counter("worker_endings", "Workers that ended, by cause.", cause=Cause)
         self._restarts = self._counter("worker_restarts", "Workers that ended and left a slot to another.", cause=Cause)
+        self._lost = self._counter("supervisor_restarts", "Supervisors of this home that followed one that was killed.")
+        self._renewals = self._counter("supervisor_renewals", "Supervisors of this home that were renewed.")
         self._adopted = self._counter("workers_adopted", "Workers of an earlier supervisor that were taken on.")
         self._start = self._histogram("worker_start_seconds", "From a worker's start until it was proven ready.", START)
         self._drain = self._histogram("worker_drain_seconds", "From the order to drain until it was gone.", DRAIN)
@@ -59,6 +61,11 @@ class Metrics:
         """Return the page and its content type, Prometheus text or OpenMetrics as the Accept header asks."""
         families = [family for collector in self._collectors for family in _collected(collector)]
         return page([*families, *self._counted], accept)
+
+    def resume(self, restarts: int, renewals: int) -> None:
+        """Go on from what happened to earlier supervisors."""
+        self._lost.inc(restarts)
+        self._renewals.inc(renewals)
 
     def observe_lag(self, seconds: float) -> None:
         self._lag.observe(seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -36,12 +36,20 @@ class Ownership:
         self._path, self._control = run / LOCK, control
         self._folder = self._file = -1
 
-    def take(self) -> None:
-        """Raises `HomeTaken` and `ConfigError`."""
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """What holds the locks, for another image of this process."""
+        return self._folder, self._file
+
+    def take(self, had: Sequence[int] = ()) -> None:
+        """Own it, or go on owning it by the descriptors that this process *had*. Raises `HomeTaken` and `ConfigError`."""
         try:
-            self._folder = os.open(self._path.parent.parent, os.O_RDONLY | os.O_DIRECTORY)
+            if had:
+                self._folder, self._file = map(os.dup, had)
+            else:
+                self._folder = os.open(self._path.parent.parent, os.O_RDONLY | os.O_DIRECTORY)
             self._claim(self._folder, PATIENCE)
-            self._file = self._lock_file(PATIENCE)
+            self._file = self._lock_file(PATIENCE, self._file)
         except OSError as error:
             name = f"{self._path.parent.name}/{LOCK}"
             raise ConfigError([Fault(name, f"cannot lock the home: {error.strerror}")]) from None
@@ -65,8 +73,8 @@ class Ownership:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _lock_file(self, patience: float) -> int:
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    def _lock_file(self, patience: float, had: int = -1) -> int:
+        file = had if had >= 0 else os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             self._claim(file, patience)
             with suppress(OSError):  # a full disk costs the name of the holder, not the lock
@@ -83,11 +91,11 @@ class Ownership:
 
 
 @contextmanager
-def owning(run: Path, control: str = "") -> Iterator[Ownership]:
-    """Own the home; raises `HomeTaken` and `ConfigError`. The kernel gives it back whatever happens to this process."""
+def owning(run: Path, control: str = "", had: Sequence[int] = ()) -> Iterator[Ownership]:
+    """Own the home, see `Ownership.take`. The kernel gives it back whatever happens to this process."""
     owned = Ownership(run, control)
     try:
-        owned.take()
+        owned.take(had)
         yield owned
     finally:
         owned.release()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -14,7 +15,6 @@ from typing import Any, Protocol
 
 import anyio
 import psutil
-from anyio.abc import Process
 
 from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import Journal, Note
@@ -33,6 +33,12 @@ class Capture(Protocol):
     def fds(self) -> dict[str, int]: ...
     def close_child_ends(self) -> None: ...
     def close(self) -> None: ...
+
+
+class Running(Protocol):
+    @property
+    def pid(self) -> int: ...
+    async def wait(self) -> int | None: ...
 
 
 Ended = Callable[[int], Awaitable[None]]  # returns when the process of that number has ended
@@ -70,7 +76,7 @@ class Forked:
 class Preloader:
     """One such process. It is *done* when it cannot or shall not fork any more; its workers live on."""
 
-    def __init__(self, process: Process, control: socket.socket, capture: Capture, ended: Ended) -> None:
+    def __init__(self, process: Running, control: socket.socket, capture: Capture, ended: Ended) -> None:
         self.process, self._control, self._capture, self._ended = process, control, capture, ended
         self.imported, self.done = anyio.Event(), anyio.Event()
         self.why = ""
@@ -168,10 +174,10 @@ class Preloaders:
 
     def __init__(
         self, plan: Plan, home: Path, launcher: Callable[[], str], capture: Callable[[str], Capture], ended: Ended,
-        journal: Journal,
+        start: Callable[..., Running], journal: Journal,
     ) -> None:  # fmt: skip
         self._plan, self._home, self._launcher = plan, home, launcher
-        self._capture, self._ended, self._journal = capture, ended, journal
+        self._capture, self._ended, self._start, self._journal = capture, ended, start, journal
         self._loaders: dict[object, Preloader] = {}
         self._failed: set[object] = set()  # environments whose last preloader never came to fork
         self._running = anyio.Event()
@@ -192,7 +198,7 @@ class Preloaders:
         await self._running.wait()
         async with self._turn:
             if key not in self._loaders:
-                loader = await self._open(plan)
+                loader = self._open(plan)
                 if loader is None:
                     return
                 self._loaders[key] = loader
@@ -214,6 +220,13 @@ class Preloaders:
                 await anyio.sleep_forever()
         finally:
             self._running = anyio.Event()
+
+    async def keep(self) -> None:
+        """See to it, for ever, that the next worker need not wait for an import: also after all were adopted, and when the last
+        preloader died or had grown."""
+        while True:
+            await self.prepare(self._plan)
+            await anyio.sleep(PROBE)
 
     async def _tend(self, key: object, loader: Preloader) -> None:
         began = anyio.current_time()
@@ -252,7 +265,7 @@ class Preloaders:
         with anyio.move_on_after(1):
             await loader.process.wait()
         with suppress(ProcessLookupError):
-            loader.process.kill()
+            os.kill(loader.process.pid, signal.SIGKILL)
         await loader.process.wait()
 
     def _key(self, plan: Plan) -> object:
@@ -262,7 +275,7 @@ class Preloaders:
     def _wanted(self, plan: Plan) -> bool:
         return wanted(plan, self._home / FORKS_LIVE)
 
-    async def _open(self, plan: Plan) -> Preloader | None:
+    def _open(self, plan: Plan) -> Preloader | None:
         """Start one; None when it cannot be started: then a worker cannot either, and says why."""
         with ExitStack() as failed:
             try:
@@ -273,10 +286,10 @@ class Preloaders:
                 with theirs:
                     ours.setblocking(False)
                     fds, birth = capture.fds, plan.birth
-                    process = await anyio.open_process(
-                        [birth.python, self._launcher(), "--preload-fd", str(theirs.fileno())], stdin=subprocess.DEVNULL,
+                    process = self._start(
+                        [birth.python, self._launcher(), "--preload-fd", str(theirs.fileno())],
                         stdout=fds["stdout"], stderr=fds["stderr"], cwd=self._home, env=dict(birth.env),
-                        pass_fds=(theirs.fileno(),), start_new_session=True,
+                        pass_fds=(theirs.fileno(),),
                     )  # fmt: skip
             except Exception:
                 return None

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -49,7 +48,7 @@ class Running(Protocol):
     async def wait(self) -> int | None: ...
 
 
-#: Starts a program: its command and the words of `subprocess.Popen`.
+#: Starts a program: its command, where, with which variables and descriptors.
 Start = Callable[..., Running]
 #: Has a worker forked, given its plan, its words, its descriptors by flag and its environment; None: start it plainly.
 Fork = Callable[[Plan, list[str], Mapping[str, int], Mapping[str, str]], Awaitable[Running | None]]
@@ -279,8 +278,8 @@ class Spawner:
             command = [birth.python, launcher, *words]
             command += [word for flag, fd in passed.items() for word in (flag, str(fd))]
             return launcher, self._start(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self._home,
-                env={**dict(birth.env), **env}, pass_fds=tuple(passed.values()), start_new_session=True,
+                command, stdout=out, stderr=err, cwd=self._home,
+                env={**dict(birth.env), **env}, pass_fds=tuple(passed.values()),
             )  # fmt: skip
         except SpawnError:
             raise

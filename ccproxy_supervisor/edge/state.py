@@ -46,6 +46,9 @@ class Saved:
     slots: Mapping[int, Slot] = field(default_factory=dict)
     workers: tuple[Recorded, ...] = ()
     day: Day = field(default_factory=Day)
+    restarts: int = 0
+    """How often one followed another that was killed, or had itself ended."""
+    renewals: int = 0
     closed: bool = True
     """Whether the supervisor ended by itself; one that is killed leaves what it wrote while it ran."""
 

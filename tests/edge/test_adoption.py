@@ -1,6 +1,5 @@
 """A supervisor is killed, and the next one takes its workers on: real processes, a stub in LiteLLM's place."""
 
-import http.client
 import json
 import os
 import random
@@ -18,6 +17,7 @@ from ccproxy_supervisor.edge.incidents import read
 from ccproxy_supervisor.edge.launcher import Launcher
 from daemon import LONG, Daemon, enough, follow, gone, wait_until_gone
 from ports import free_ports
+from steady import Steady
 
 QUICK = {"interval": "200ms", "timeout": "3s"}
 
@@ -319,35 +319,6 @@ def test_a_stop_of_a_supervisor_that_waits_for_its_port_ends_the_workers_it_has_
 def descriptors(daemon):
     """Of each worker."""
     return {pid: psutil.Process(pid).num_fds() for pid in (*daemon.pids(), *daemon.pids("standby"))}
-
-
-class Steady:
-    """Asks a stub to print numbered lines, one after the other, on a connection each; *lost* are the questions that failed."""
-
-    def __init__(self, port):
-        self.said, self.lost, self._port = 0, [], port
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc):
-        self._over.set()
-        self._thread.join()
-
-    def _run(self):
-        while not self._over.is_set():
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
-            try:
-                connection.request("GET", f"/print?line=number+{self.said:06d}")
-                assert connection.getresponse().read()
-            except Exception as error:
-                self.lost.append(repr(error))
-            connection.close()
-            self.said += 1
-            time.sleep(0.005)
 
 
 def test_killed_again_and_again_at_any_moment_nothing_is_lost(daemon):

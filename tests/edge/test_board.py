@@ -33,6 +33,7 @@ def board(health, ollama=None):
         str,
         dict,
         dict,
+        dict,
         lambda: NOON,
     )
 

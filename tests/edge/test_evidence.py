@@ -19,7 +19,7 @@ import signal, sys, time
 from ccproxy_supervisor.edge import watchdog
 watchdog.TICK, watchdog.Watchdog.__init__.__defaults__ = 0.05, (0.05, 5)
 def waits_for_a_dead_disk(*_): time.sleep(60)
-signal.signal(signal.SIGUSR2, waits_for_a_dead_disk)
+signal.signal(signal.SIGURG, waits_for_a_dead_disk)
 from ccproxy_supervisor.cli import main
 main(["run", "--config", sys.argv[1]])
 """
@@ -94,7 +94,7 @@ def test_a_stuck_event_loop_ends_the_daemon_and_the_next_one_tells_where_it_stuc
         command = [sys.executable, "-c", STICKY, str(daemon.home.settings_file)]
         daemon.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
     daemon.until(lambda status: status["status"] == "healthy")
-    daemon.process.send_signal(signal.SIGUSR2)
+    daemon.process.send_signal(signal.SIGURG)
     assert daemon.process.wait(60) == 70
 
     daemon.start()

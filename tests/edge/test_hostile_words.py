@@ -37,6 +37,7 @@ TYPED = {
     "status": ["status", "status --json"],
     "reload": ["reload"],
     "restart": ["restart"],
+    "renew": ["renew"],
     "stop": ["stop"],
     "rotate": ["rotate"],
     "logs": ["logs", "logs litellm", "logs supervisor --level error"],

@@ -17,7 +17,7 @@ PYTHON = """\
 here=$(dirname "$0")
 case "$*" in
     *"version_info[:2]"*) echo 3.13;;
-    "-m venv "*) mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; echo "test ! -e FAILS" > "$4/bin/ccproxy-supervisor"
+    "-m venv "*) mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; echo 'test ! -e FAILS && test "$1" != renew -o ! -e REFUSES' > "$4/bin/ccproxy-supervisor"
         echo "$VERSION" > "$4/version"; chmod +x "$4/bin/ccproxy-supervisor";;
     *os.replace*) exec REAL "$@";;
     *"-m pip"*requirements.lock) test "$FAILS" != packages;;
@@ -39,10 +39,10 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def make(checkout, version, *words, fails=""):
+def make(checkout, version, *words, fails="", goal=".venv/made"):
     """Build *version*; each build is a second later than the last."""
     environ = os.environ | {"VERSION": version, "FAILS": fails}
-    command = ["make", ".venv/made", f"PYTHON={checkout}/python3", f"STAMP=2026112510{version:>04}", *words]
+    command = ["make", goal, f"PYTHON={checkout}/python3", f"STAMP=2026112510{version:>04}", *words]
     done = subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, check=False)
     return done.returncode == 0
 
@@ -92,6 +92,18 @@ def test_a_build_that_cannot_start_is_not_switched_to(checkout):
     assert used(checkout) == "1"
 
 
+def test_a_supervisor_that_is_not_renewed_keeps_its_build(checkout):
+    assert make(checkout, "1")
+    pull(checkout)
+    (checkout / "REFUSES").touch()
+
+    assert not make(checkout, "2", goal="renew")
+    assert used(checkout) == "1"
+    (checkout / "REFUSES").unlink()
+    assert make(checkout, "3", goal="renew")
+    assert used(checkout) == "3"
+
+
 def test_nothing_new_is_nothing_to_do_and_old_builds_go(checkout):
     for version in range(1, 6):
         pull(checkout)
@@ -123,15 +135,16 @@ def test_a_daemon_stays_in_the_folder_that_the_link_leads_to_when_it_starts(tmp_
     (tmp_path / "1/bin/python").symlink_to(sys.executable)
     (tmp_path / "link").symlink_to("1")
     told = []
+    monkeypatch.setenv("STARTED_AS_IN_A_TEST", "")
     monkeypatch.setattr(os, "execv", lambda *words: told.append(words))
     monkeypatch.setattr(sys, "orig_argv", ["python", "-P", "-m", "ccproxy_supervisor", "run", "--quiet"])
     monkeypatch.setattr(sys, "executable", str(tmp_path / "link/bin/python"))
-    daemon._stay()
+    daemon._stay("STARTED_AS_IN_A_TEST")
 
     real = str(tmp_path / "1/bin/python")
     assert told == [(real, [real, "-P", "-m", "ccproxy_supervisor", "run", "--quiet"])]
     monkeypatch.setattr(sys, "executable", real)
-    daemon._stay()
+    daemon._stay("STARTED_AS_IN_A_TEST")
     assert len(told) == 1
 
 

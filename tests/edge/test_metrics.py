@@ -38,6 +38,8 @@ CONTRACT = {
     "ccproxy_worker_endings_total": ("counter", {"cause"}),
     "ccproxy_worker_restarts_total": ("counter", {"cause"}),
     "ccproxy_workers_adopted_total": ("counter", set()),
+    "ccproxy_supervisor_restarts_total": ("counter", set()),
+    "ccproxy_supervisor_renewals_total": ("counter", set()),
     "ccproxy_worker_start_seconds": ("histogram", set()),
     "ccproxy_worker_drain_seconds": ("histogram", set()),
     "ccproxy_worker_backoff_seconds": ("gauge", {"slot"}),

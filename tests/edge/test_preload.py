@@ -37,7 +37,7 @@ class Stage:
         self.listener = open_listener("127.0.0.1", 0)
         self.launcher = Launcher(folder / "run")
         self.loaders = Preloaders(
-            self.plan(), folder, self.launcher, lambda _: Pipes(folder), exits.ended, self.notes.append
+            self.plan(), folder, self.launcher, lambda _: Pipes(folder), exits.ended, exits.start, self.notes.append
         )
         self.spawn = Spawner(
             self.listener, folder, self.launcher, lambda birth: birth.config, lambda _: Pipes(folder), lambda *_: None,
@@ -172,6 +172,17 @@ async def test_the_next_worker_after_a_preloader_died_is_forked_again(stage):
         async with stage.hire(2) as two:
             await two.ready()
             assert psutil.Process(two.pid).ppid() == preloaders()[0].pid != first.pid
+
+
+async def test_the_next_preloader_is_there_before_a_worker_needs_it(stage, monkeypatch):
+    monkeypatch.setattr(preload, "PROBE", 0.1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stage.loaders.keep)
+        await until(lambda: any(loader.weight for loader in stage.loaders._loaders.values()))
+        first = preloaders()[0]
+        first.kill()
+        await until(lambda: [each for each in preloaders() if each != first])
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_preloader_that_hangs_is_given_up_for_a_plain_start(stage, monkeypatch):

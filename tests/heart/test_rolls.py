@@ -181,7 +181,9 @@ async def test_the_listener_cannot_be_changed_by_a_reload(stage, opened):
         report = await supervisor.reload("SIGHUP")
 
         assert report.result == "refused"
-        assert report.detail.startswith("proxy.port can only change when the supervisor itself restarts")
+        assert report.detail.startswith(
+            "proxy.port can only change when the supervisor begins anew, by: ccproxy-supervisor renew"
+        )
 
 
 async def test_what_a_running_worker_can_adopt_replaces_nobody(stage, opened):

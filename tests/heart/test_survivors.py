@@ -185,7 +185,7 @@ async def test_leaving_ends_nobody_and_tells_of_no_end(stage):
     async with curtain() as tasks:
         tasks.start_soon(supervisor.run)
         await anyio.sleep(20)
-        assert await supervisor.leave()
+        supervisor.leave()
 
     assert [child.status for child in stage.children] == [None, None, None]
     assert [child.signals for child in stage.children] == [[], [], []]
@@ -193,25 +193,36 @@ async def test_leaving_ends_nobody_and_tells_of_no_end(stage):
     assert [slot.last_ending for slot in supervisor.pool.slots] == [None, None]
 
 
-async def test_leaving_waits_for_the_roll_and_gives_way_to_a_stop(stage):
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_leaving_waits_for_the_rolls_and_gives_way_to_a_stop(stage, stopped):
     stage.file = plan_of()
     supervisor = stage.supervisor()
-    left = []
+    over = []
 
-    async def leave():
-        left.append((await supervisor.leave(), stage.now))
+    async def run():
+        await supervisor.run()
+        over.append(stage.now)
 
     async with curtain() as tasks:
-        tasks.start_soon(supervisor.run)
+        tasks.start_soon(run)
         await anyio.sleep(20)
-        stage.file = plan_of(digest="b")
-        stage.lives[2] = {"ready_at": 10}
-        tasks.start_soon(supervisor.reload, "test")
+        stage.lives |= {2: {"ready_at": 10}, 3: {"ready_at": 10}}
+        for digest in "bc":
+            stage.file = plan_of(digest=digest)
+            tasks.start_soon(supervisor.reload, "test")
+            await anyio.sleep(1)
+        supervisor.leave()
         await anyio.sleep(1)
-        tasks.start_soon(leave)
-        await anyio.sleep(1)
-        supervisor.stop("test")
-    assert left == [(False, 22)]
+        if stopped:
+            supervisor.stop("test")
+
+    ends = [e.ending.cause for e in stage.events if isinstance(e, Transition) and e.ending]
+    if stopped:
+        assert Cause.STOP in ends
+    else:
+        assert {seat.plan.birth.digest for seat in supervisor.pool.seats} == {"c"}
+        assert Cause.STOP not in ends
+    assert over[0] >= 23
 
 
 async def test_a_supervisor_that_crashes_leaves_its_workers(stage):

@@ -54,7 +54,7 @@ class Reader(threading.Thread):
 
     def stop(self) -> None:
         """Read what the pipes hold now, and end."""
-        self._order(self._stop)
+        self._order(self._read_out)
 
     def leave(self) -> None:
         """End, and let another supervisor go on with the pipes."""
@@ -136,7 +136,7 @@ class Reader(threading.Thread):
             if pipe in self._pipes:
                 self._end(pipe)
 
-    def _stop(self) -> None:
+    def _read_out(self) -> None:
         self._dismiss(list(self._pipes))
         self._leave()
 
