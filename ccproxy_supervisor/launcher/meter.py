@@ -94,7 +94,9 @@ class Request:
         elif message["type"] == "http.response.body":
             if body := message.get("body"):
                 self._look(bytes(body))
-            self._over = not message.get("more_body", False)
+            if not message.get("more_body", False):
+                self._over = True
+                self.end()  # before it goes out: who has an answer was counted
 
     def _start(self, message: Any) -> None:
         self._read()
@@ -123,16 +125,18 @@ class Request:
             self.asks(self._scope["parsed_body"][1].get("model"))
 
     def end(self) -> None:
+        """It is over, whether or not its answer is."""
+        if self._spoke:
+            return
         self._read()
         now = time.monotonic()
-        self._spoke = now - (self._token or self._began)
+        self._spoke = max(now - (self._token or self._began), 1e-6)
         row = self._row
         row.observe("duration", now - self._began)
         if self._retries:
             row.add("retried", self._retries)
         row.add(self._result())
         row.add("in_flight", -1)
-        self._over = True
         if self._output:
             self._speaks(self._output, first=True)
 

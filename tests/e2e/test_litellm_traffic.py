@@ -139,9 +139,8 @@ def test_through_kills_of_workers_and_supervisor_a_reload_and_a_stop_each_reques
     good, bad = ([o for o in outcomes if bool(o.trouble) == wrong] for wrong in (False, True))
     assert all(any(blow.hit(outcome) for blow in blows) for outcome in bad)
     told = gain(before, counts(daemon, "again"))
-    assert sum(told.values()) == len(outcomes)
     assert set(told) <= {"ok", "lost"}
-    assert len(good) - 2 <= told["ok"] <= len(good), "an answer may have gone out as its worker was killed"
+    assert len(good) <= told["ok"] <= sum(told.values()) <= len(outcomes), "one that was not read yet is of no model"
     assert told["ok"] <= upstream.asked["again"] - seen <= len(outcomes)
     expected = 11 * told["ok"]
     soon(lambda: expected - 11 * 8 <= tokens(daemon, "input", "again") - first <= expected + 11 * 8)
