@@ -42,6 +42,19 @@ class _Strict(BaseModel):
     )
 
 
+class FlightSettings(_Strict):
+    """How many requests each worker lets in at once; more wait in line, the clients in turn."""
+
+    models: dict[Text, Annotated[int, Field(ge=1, le=10_000)]] = Field({}, max_length=200)
+    """By the name that is asked for, or a pattern: `*` is each model that is not named. Empty: no limit."""
+    client: int | None = Field(None, ge=1)
+    """Of a model's requests at most so many for one client."""
+    queue: int = Field(64, ge=0, le=10_000)
+    """So many more wait for a model; the next ones are answered 429."""
+    wait: Timeout = 60.0
+    """Who has waited for so long is answered 429."""
+
+
 class ProxySettings(_Strict):
     """LiteLLM: its workers and the address they serve."""
 
@@ -81,6 +94,7 @@ class ProxySettings(_Strict):
     """Replace a worker that uses more."""
     max_age: Timeout | None = None
     """Replace a worker that is older."""
+    max_in_flight: FlightSettings = FlightSettings()
     packages: tuple[Package, ...] = ()
     """What LiteLLM's environment has besides litellm[proxy], by name and version; `upgrade` puts it there."""
 

@@ -35,6 +35,7 @@ class Control:
         self._door, self._reader, self._lock = door, reader, threading.Lock()
         self._said: list[str] = []
         self._slot: int | None = None
+        self.limits: dict[str, Any] | None = None  # of how many requests are let in at once
         self._care: dict[str, Any] = {}  # how to go on without a supervisor; who was told nothing leaves
         self._armed = self._draining = False
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C in a terminal is for the supervisor
@@ -63,7 +64,7 @@ class Control:
             case "care":
                 care = json.loads(rest)
                 self.drain, care["grace"] = float(care["drain"]), float(care["grace"])
-                self._care = care
+                self._care, self.limits = care, care.get("limits")
 
     def finish(self) -> None:
         """Have the last words in a place where the next supervisor finds them."""

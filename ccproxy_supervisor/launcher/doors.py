@@ -7,6 +7,7 @@ from typing import Any
 
 from .answers import answer, forget, unauthorized
 from .control import Control
+from .gate import Gate
 from .guard import refuses
 from .guests import KEY
 
@@ -36,6 +37,7 @@ class Public:
 
     def __init__(self, private: Private, control: Control) -> None:
         self.private, self.control = private, control
+        self.gate = Gate(private.app, lambda: control.limits)
         self.leaving = False
 
     async def _answers(self, scope: Any, receive: Any, send: Any) -> bool:
@@ -63,7 +65,7 @@ class Public:
         if scope["type"] == "http" and await self._answers(scope, receive, tell):
             return
         try:
-            await self.private.app(scope, receive, tell if scope["type"] == "http" else send)
+            await self.gate(scope, receive, tell if scope["type"] == "http" else send)
         except asyncio.CancelledError:
             self.control.cut += 1
             raise

@@ -37,6 +37,11 @@ SETTLE = 2.0  # seconds for LiteLLM to say of the last requests what they took
 _current: ContextVar[Request | None] = ContextVar("ccproxy_request", default=None)
 
 
+def current() -> Request | None:
+    """The request that is being answered here."""
+    return _current.get()
+
+
 class Names:
     """The models that LiteLLM was told of. What clients ask for besides is one: `other`."""
 
@@ -61,7 +66,7 @@ class Request:
         self._meter, self._scope, self._receive = meter, scope, receive
         path = scope["path"]
         self.api = next((api for end, api in APIS.items() if path.endswith(end)), OTHER)
-        self._client = meter.client(scope)
+        self.client, self.refused = meter.client(scope), False
         self._model: str | None = None
         self._began = time.monotonic()
         self._token = self._spoke = 0.0  # when the first one came; how long it took from there
@@ -69,8 +74,12 @@ class Request:
         self._stream = self._faulty = self._whole = self._left = self._over = False
         self._retries = self._output = 0
         self._calls: set[object] = set()
-        self._row = meter.tally.row(OTHER, self.api, self._client)
+        self._row = meter.tally.row(OTHER, self.api, self.client)
         self._row.add("in_flight")
+
+    def names(self, asked: object) -> str:
+        """The name that *asked* for a model goes by."""
+        return self._meter.names(asked)
 
     async def hear(self) -> Any:
         message = await self._receive()
@@ -81,8 +90,8 @@ class Request:
     def asks(self, model: object) -> None:
         """LiteLLM has read whom it is for."""
         if self._model is None:
-            self._model = self._meter.names(model)
-            row = self._meter.tally.row(self._model, self.api, self._client)
+            self._model = self.names(model)
+            row = self._meter.tally.row(self._model, self.api, self.client)
             row.add("in_flight")
             self._row.add("in_flight", -1)
             self._row = row
@@ -140,7 +149,13 @@ class Request:
         if self._output:
             self._speaks(self._output, first=True)
 
+    def waited(self, seconds: float) -> None:
+        """It was let in after so long."""
+        self._row.observe("queued", seconds)
+
     def _result(self) -> str:
+        if self.refused:
+            return "refused"
         gone = self._left or getattr(getattr(self._receive, "__self__", None), "disconnected", False)
         if gone or self._status == 499:
             return "aborted"

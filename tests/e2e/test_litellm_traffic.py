@@ -1,6 +1,7 @@
 """Real LiteLLM before an upstream that counts: what the supervisor says went through is what the upstream saw."""
 
 import json
+import threading
 import time
 
 import httpx
@@ -113,6 +114,35 @@ def test_names_that_nobody_configured_are_one(daemon):
         assert ask(daemon, "hi", model=name).status_code == 400
     assert gain(before, counts(daemon, "other")) == {"client_error": 3}
     assert {model["name"] for model in daemon.status()["traffic"]["models"]} <= {"up", "other", "again"}
+
+
+def test_only_so_many_are_let_in_and_the_next_is_refused_until_the_setting_is_taken_back(daemon, upstream):
+    before, answers = counts(daemon), []
+    daemon.change(proxy={"max_in_flight": {"models": {"up": 1}, "queue": 1}})
+    assert daemon.order("/reload")["result"] == "applied", "no worker is replaced for it"
+    upstream.go.clear()
+    asking = [
+        threading.Thread(target=lambda: answers.append(ask(daemon, "wait", stream=True).status_code)) for _ in range(2)
+    ]
+    for thread in asking:
+        thread.start()
+        soon(lambda: daemon.status()["traffic"]["in_flight"] == asking.index(thread) + 1)
+    time.sleep(0.5)
+    for path, words in ((CHAT, ("rate_limit_exceeded", "code")), ("/v1/messages", ("rate_limit_error", "error"))):
+        refused = ask(daemon, "hi", path)
+        assert (refused.status_code, *(word in refused.text for word in words)) == (429, True, True)
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+    upstream.go.set()
+    for thread in asking:
+        thread.join()
+    daemon.change(proxy={"max_in_flight": {"models": {"up": 50}}})
+    assert daemon.order("/reload")["result"] == "applied"
+    assert ask(daemon, "hi").status_code == 200
+    assert answers == [200, 200]
+    assert gain(before, counts(daemon)) == {"ok": 3, "refused": 2}
+    queued = parsed(daemon.metrics())["ccproxy_request_queued_seconds_sum{model=up}"]
+    assert queued >= 0.5
+    upstream.go.clear()
 
 
 def test_through_kills_of_workers_and_supervisor_a_reload_and_a_stop_each_request_is_counted_once(daemon, upstream):
