@@ -106,6 +106,7 @@ class Gate:
         if name == OTHER or limit is None:  # LiteLLM does not know it, or nobody set a limit
             await self._app(scope, body.again, send)
             return
+        request.asks(asked)
         line = self._lines.setdefault(name, Line())
         line.most, line.share = limit, limits.client
         line.advance()  # there may be more room than before
