@@ -121,3 +121,15 @@ def test_a_daemon_gets_the_descriptors_that_a_terminal_withholds(soft, hard, bec
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); {ask}"
     done = subprocess.run([sys.executable, "-c", limit], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(becomes)
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="only Linux shows them")
+def test_a_daemon_from_a_terminal_that_withholds_descriptors_has_enough_and_so_have_its_workers(daemon):
+    words = ["-m", "ccproxy_supervisor", "run", "--config", str(daemon.home.settings_file)]
+    command = ["sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh", sys.executable, *words]
+    daemon.process = subprocess.Popen(command, cwd=ROOT)
+    daemon.until(lambda status: status["status"] == "healthy", 60)
+
+    for pid in (daemon.process.pid, *daemon.pids()):
+        assert psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)[0] == 8192
+    assert daemon.end() == 0
