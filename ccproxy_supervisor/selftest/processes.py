@@ -17,13 +17,18 @@ from contextlib import suppress
 import anyio
 import psutil
 
-from ccproxy_supervisor.edge.exits import ended
+from ccproxy_supervisor.edge.exits import ended, spawn
 from ccproxy_supervisor.edge.usage import memory
 from ccproxy_supervisor.selftest.step import Result, fails, holds, judged, noted, unknown
 
 FORKS = 5
 BALLAST = 64 << 20  # bytes
 WAITS = [sys.executable, "-S", "-c", "import sys; print('up', flush=True); sys.stdin.read()"]
+
+SPAWNED = """import os, sys
+try: closed = not os.fstat(int(sys.argv[2]))
+except OSError: closed = True
+os.write(int(sys.argv[1]), f"{os.getsid(0) == os.getpid()} {closed}".encode())"""
 
 
 def session() -> Result:
@@ -37,16 +42,20 @@ def session() -> Result:
 
 
 def posix_spawn() -> Result:
+    """As workers are started on macOS: a session, what is passed and nothing else."""
+    reads, writes = os.pipe()
+    other = os.dup(reads)
     try:
-        pid = os.posix_spawn(sys.executable, WAITS, os.environ, setsid=True, file_actions=[(os.POSIX_SPAWN_CLOSE, 0)])
-    except (NotImplementedError, OSError, TypeError) as error:
-        return noted(f"posix_spawn has no setsid here: {type(error).__name__}")
-    try:
-        return noted(f"posix_spawn with setsid: {'a' if os.getsid(pid) == pid else 'no'} session of its own")
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        command = [sys.executable, "-S", "-c", SPAWNED, str(writes), str(other)]
+        pid = spawn(command, os.environ, {1: writes, 2: 2}, [writes])
+    except NotImplementedError:
+        return noted("posix_spawn makes no session here: workers are forked")
+    os.close(writes)
+    said = os.read(reads, 100).decode()
+    os.waitpid(pid, 0)
+    return judged(
+        said == "True True", f"a session of its own, and what is passed alone is open: {said or 'it said nothing'}"
+    )
 
 
 def group() -> Result:

@@ -14,7 +14,7 @@ STEPS = (
     ),
     Step("birth", "a process is known by its number and the time of its birth", clocks.birth),
     Step("session", "a worker leads a session and a group of its own", processes.session),
-    Step("posix-spawn", "whether posix_spawn can make a session", processes.posix_spawn),
+    Step("posix-spawn", "posix_spawn makes a session, and passes what it is told to alone", processes.posix_spawn),
     Step("group", "a group is killed whole, though its leader is dead", processes.group),
     Step("exit-watch", "the end of a process that is not our child is told", processes.exit_watch),
     Step("fork", "a fork lives on after its parent has used the network", processes.fork),
