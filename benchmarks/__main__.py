@@ -17,11 +17,15 @@ from benchmarks.idle import idle
 from benchmarks.number import table
 from benchmarks.overhead import overhead
 from benchmarks.respawn import respawn
+from benchmarks.survival import starts, survival
 from benchmarks.throughput import throughput
 from benchmarks.workers import crash, failover, hung, rolling
 from benchmarks.writing import logs
 
-ALL = {run.__name__: run for run in (failover, crash, rolling, hung, respawn, logs, idle, overhead, throughput)}
+ALL = {
+    run.__name__: run
+    for run in (failover, survival, starts, crash, rolling, hung, respawn, logs, idle, overhead, throughput)
+}
 
 
 def main() -> int:
