@@ -48,7 +48,7 @@ from ccproxy_supervisor.edge.incidents import Incidents
 from ccproxy_supervisor.edge.journal import Writer
 from ccproxy_supervisor.edge.keeper import Keeper, Restore, restore_folder
 from ccproxy_supervisor.edge.launcher import Launcher
-from ccproxy_supervisor.edge.listener import holder, queued
+from ccproxy_supervisor.edge.listener import holder, knocked, queued
 from ccproxy_supervisor.edge.logs import LogSink
 from ccproxy_supervisor.edge.metrics import Metrics
 from ccproxy_supervisor.edge.notify import Office
@@ -277,6 +277,7 @@ class Daemon:
             grace=self.wake.grace,
             prepare=self.preloaders.prepare,
             queued=partial(queued, public),
+            knocked=partial(knocked, public),
             questions=self.asking.questions(self.caring.harmless),
             ask=self.asking.short,
         )

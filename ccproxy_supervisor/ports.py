@@ -1,4 +1,4 @@
-"""What the heart is handed: the world, in twelve functions, none of which can break it."""
+"""What the heart is handed: the world, in thirteen functions, none of which can break it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Ports:
     grace: Callable[[], bool]  # just woke from sleep: a failed probe proves nothing
     prepare: Callable[[Plan], Awaitable[None]]  # returns when a worker of the plan can be spawned without delay
     queued: Callable[[], bool]  # whether connections wait at the public socket that nobody has taken
+    knocked: Callable[[], Awaitable[None]]  # returns as soon as one does
     questions: Callable[[], Awaitable[Sequence[str]]]  # models that may be asked at any time, for nothing
     ask: Callable[[int, str, float], Awaitable[Verdict | None]]  # worker number, model, timeout: a short completion
 
@@ -79,6 +80,7 @@ def sturdy(ports: Ports) -> Ports:
         grace=plain("grace", ports.grace, False),
         prepare=waited("prepare", ports.prepare, None),
         queued=plain("queued", ports.queued, False),
+        knocked=waited("knocked", ports.knocked, None),
         questions=waited("questions", ports.questions, ()),
         ask=waited("ask", ports.ask, None),
     )

@@ -30,7 +30,8 @@ from ccproxy_supervisor.ports import Ports
 
 EAGER = 0.1  # seconds between the probes that prove a new worker
 HUSH = 1.0  # seconds without an answer after which a worker is silent: longer than LiteLLM blocks its loop when all is well
-LIVELY = 1.0  # seconds between two probes, at the most, while requests come
+LIVELY = 1.0  # seconds between two probes, at the most, while requests come …
+LINGER = 10.0  # … and so long after the last: clients' connections are kept, and what is asked on them is not seen here
 
 
 class _NotWantedError(Exception):
@@ -61,6 +62,7 @@ class Worker:
         self._retired: Cause | None = None
         self._detail = ""  # why, where the cause does not say it
         self._acquitted = 0.0  # heart's clock; until then it is not doubted
+        self._used = -LINGER  # heart's clock; when it last had users
         self._ports, self._bell = ports, bell
         self.born = self._moved = current_time()
         self._proven: float | None = None
@@ -244,9 +246,21 @@ class Worker:
             if self.streak.bad >= health.failures:
                 await self._end(child, Cause.UNRESPONSIVE)
             self._weigh(child)
-            lively = self._look(verdict)
+            if self._look(verdict):
+                self._used = asked
+            lively = (
+                not self.silent and asked - self._used <= LINGER
+            )  # the verdict on one that is silent takes its time
             pause = min(health.interval, LIVELY) if lively else health.interval
-            await sleep(max(0.0, asked + pause - current_time()))
+            await self._rest(asked + pause)
+
+    async def _rest(self, until: float) -> None:
+        """Wait until the next probe is due: earlier than *until* where somebody waits whom nobody has taken."""
+        await sleep(max(0.0, min(LIVELY, until - current_time())))
+        if (left := until - current_time()) <= 0:
+            return
+        with move_on_after(left):
+            await (self._ports.knocked() if self.serving and not self.silent else sleep_forever())
 
     async def _listen_for_life(self, patience: float) -> Verdict | None:
         async with create_task_group() as tasks:

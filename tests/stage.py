@@ -165,6 +165,7 @@ class Stage:
         self.probed: list[int] = []
         self.preparing = 0.0  # seconds until a worker can be spawned
         self.users = True  # somebody connects all the time
+        self.comes_at = math.inf  # somebody does then
         self.blocked = False  # but nobody comes through, whoever serves
         self.questions: list[str] = []  # models that cost nothing
         self.slow: set[str] = set()  # and those that answer nobody in time
@@ -218,6 +219,10 @@ class Stage:
     def queued(self) -> bool:
         return self.blocked or (self.users and not any(child.taking for child in self.children))
 
+    async def knocked(self) -> None:
+        if not self.queued():
+            await anyio.sleep(max(0.0, min(self.comes_at - self.now, 1e6)))
+
     async def free(self) -> list[str]:
         return self.questions
 
@@ -264,7 +269,7 @@ class Stage:
             spawn=self.spawn, liveness=self.probe, readiness=self.probe, journal=self.journal,
             usage=lambda child: Usage(child.script.get("memory", 0), 0.0, 1, 1),
             wall=lambda: 0.0, draw=lambda: 0.0, grace=lambda: not self.awake, prepare=self.prepare,
-            queued=self.queued, questions=self.free, ask=self.ask,
+            queued=self.queued, knocked=self.knocked, questions=self.free, ask=self.ask,
         )  # fmt: skip
         return Supervisor(self.read(), self.read, self.adopted.append, ports, self.answer, slots, survivors, newest)
 

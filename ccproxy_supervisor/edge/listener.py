@@ -8,6 +8,7 @@ import select
 import socket
 from dataclasses import dataclass
 
+import anyio
 import psutil
 
 from ccproxy_supervisor.core.known import known
@@ -58,6 +59,12 @@ def queued(listener: socket.socket) -> bool:
     look = select.poll()
     look.register(listener, select.POLLIN)
     return bool(look.poll(0))
+
+
+async def knocked(listener: socket.socket) -> None:
+    """Return as soon as a connection waits there that nobody has accepted; until then it costs nothing."""
+    with listener.dup() as ear:  # several may listen at once, but only one on each descriptor
+        await anyio.wait_readable(ear)
 
 
 def holder(host: str, port: int) -> str | None:

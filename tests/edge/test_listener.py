@@ -103,3 +103,24 @@ async def test_who_holds_a_taken_port_is_looked_for_seldom(monkeypatch):
         assert len(tries) < 250
         assert [note.event for note in notes] == ["listener.refused"]
         assert waiting.why.endswith("Address already in use (held by pid 41 (stranger))")
+
+
+async def test_several_hear_who_knocks_and_nobody_does_before():
+    heard = []
+
+    async def hear(sock):
+        await listener.knocked(sock)
+        heard.append(listener.queued(sock))
+
+    with open_listener("127.0.0.1", 0) as sock:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hear, sock)
+            tasks.start_soon(hear, sock)
+            with anyio.move_on_after(0.1):
+                await listener.knocked(sock)
+                heard.append("somebody")
+            assert heard == []
+            with socket.create_connection(sock.getsockname()):
+                while len(heard) < 2:  # noqa: ASYNC110
+                    await anyio.sleep(0.01)
+    assert heard == [True, True]

@@ -17,7 +17,20 @@ ERRORS = [
     OSError(30, "Read-only file system"), RuntimeError("can't start new thread"), SystemError("error return without"),
     ExceptionGroup("two", [OSError(28, "No space left on device"), ValueError("y")]),
 ]  # fmt: skip
-WORLD = ("liveness", "readiness", "usage", "journal", "wall", "draw", "grace", "prepare", "queued", "read", "adopt")
+WORLD = (
+    "liveness",
+    "readiness",
+    "usage",
+    "journal",
+    "wall",
+    "draw",
+    "grace",
+    "prepare",
+    "queued",
+    "knocked",
+    "read",
+    "adopt",
+)
 SPAWN = ("spawn.call", "spawn.enter", "spawn.body", "spawn.exit")
 CHILD = ("wait", "draining", "ready", "activate", "drain", "signal", "output")
 #: Which workers a port fails for, where that is not all: the first serves, the second is its standby, others come later.
@@ -128,10 +141,15 @@ class Minefield(Stage):
         async def prepare(plan):
             self.mine.step("prepare")
 
+        async def knocked():
+            self.mine.step("knocked")
+            await self.knocked()
+
         ports = Ports(
             spawn=self.spawn, prepare=prepare, liveness=liveness, readiness=readiness, usage=on("usage", lambda child: None),
             journal=on("journal", self.journal), wall=on("wall", lambda: 0.0), draw=on("draw", lambda: 0.5),
-            grace=on("grace", lambda: False), queued=on("queued", self.queued), questions=self.free, ask=self.ask,
+            grace=on("grace", lambda: False), queued=on("queued", self.queued), knocked=knocked,
+            questions=self.free, ask=self.ask,
         )  # fmt: skip
         read, adopt = on("read", self.read), on("adopt", self.adopted.append)
         return Supervisor(plan, read, adopt, ports, self.answer)
@@ -252,7 +270,7 @@ async def test_a_port_that_fails_is_noted_once_for_each_reason(stage):
 
     ports = Ports(
         stage.spawn, stage.probe, stage.probe, usage, stage.journal, lambda: 0.0, lambda: 0.0, lambda: False,
-        stage.prepare, stage.queued, stage.free, stage.ask,
+        stage.prepare, stage.queued, stage.knocked, stage.free, stage.ask,
     )  # fmt: skip
     supervisor = Supervisor(plan_of(), stage.read, stage.adopted.append, ports, stage.answer)
     async with curtain() as tasks:

@@ -49,6 +49,30 @@ async def test_while_requests_come_the_silence_is_noticed_within_two_seconds(sta
     assert next(at for at, what in stage.diary if what == "relief.serving") <= 102.2
 
 
+async def test_who_comes_to_a_hung_worker_after_a_long_silence_is_noticed_at_once(stage):
+    stage.lives = {1: hung(100)}
+    stage.users, stage.comes_at = False, 101
+
+    await play(stage, 110, plan_of(standby=1))
+
+    begun = next(at for at, what in stage.diary if what == "relief.serving")
+    assert begun <= 102.2  # a probe as soon as somebody waits at the door, and a second of silence
+    assert failovers(stage) == [pytest.approx(1, abs=0.2)]
+
+
+async def test_after_the_last_request_probes_are_frequent_for_as_long_as_connections_are_kept(stage):
+    stage.lives = {1: hung(108)}
+    stage.users = True
+
+    async def act(_):
+        stage.users = False
+        await anyio.sleep(10)
+
+    await play(stage, 101, plan_of(standby=1), act)
+
+    assert next(at for at, what in stage.diary if what == "relief.serving") <= 110.2
+
+
 async def test_without_a_standby_a_newcomer_serves_as_soon_as_it_is_proven(stage):
     stage.lives = {1: hung(100), 2: {"ready_at": 0.4}}
     stage.users = True
