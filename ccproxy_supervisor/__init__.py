@@ -1,3 +1,3 @@
 """Supervises LiteLLM: holds its port, probes its workers, replaces them without losing a request."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
