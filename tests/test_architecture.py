@@ -43,6 +43,7 @@ ROOMS = (
     "adopting",
     "takeover",
     "renewing",
+    "parts",
     "app",
 )
 #: Of each part of the house: what else of the house it may know, and which libraries.
