@@ -17,7 +17,6 @@ import anyio
 import psutil
 
 from ccproxy_supervisor import __version__
-from ccproxy_supervisor.caring import Part
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.incident import crashed, killed, stuck, undone
 from ccproxy_supervisor.core.known import known
@@ -36,9 +35,10 @@ from ccproxy_supervisor.edge.state import Saved
 from ccproxy_supervisor.lasting import lasting
 from ccproxy_supervisor.parts import Parts
 from ccproxy_supervisor.ports import Ports
-from ccproxy_supervisor.renewing import Image
+from ccproxy_supervisor.renewer import Image
 from ccproxy_supervisor.seat import Slot
 from ccproxy_supervisor.supervisor import Supervisor
+from ccproxy_supervisor.upstreams import Part
 
 STOPPED, STRANDED, TAKEN, UNUSABLE = 0, 71, 75, 78
 
@@ -84,7 +84,7 @@ async def _run(
 ) -> Callable[[Ownership], NoReturn] | None:
     daemon = Daemon(home, plan, owned, image, verbose=verbose)
     await daemon.run()
-    return daemon.renewing.begin
+    return daemon.renewer.begin
 
 
 class Daemon(Parts):
@@ -94,28 +94,28 @@ class Daemon(Parts):
         self.logs.start()
         saved = self.state.read()
         self.tallies.start()
-        await self.takeover.find(saved.workers)
-        stack, adopted = self.watchdog.start(), len(self.adopting.pids)
-        self.renewing.begun(saved.restarts, saved.renewals, adopted, lost=bool(stack) or not saved.closed)
-        self.metrics.resume(self.renewing.restarts, self.renewing.renewals)
-        if self.renewing.undone:
-            self._remember(undone(time.time(), self.renewing.undone))
+        await self.recovery.find(saved.workers)
+        stack, adopted = self.watchdog.start(), len(self.adopter.pids)
+        self.renewer.begun(saved.restarts, saved.renewals, adopted, lost=bool(stack) or not saved.closed)
+        self.metrics.resume(self.renewer.restarts, self.renewer.renewals)
+        if self.renewer.undone:
+            self._remember(undone(time.time(), self.renewer.undone))
         elif stack:
             self._remember(stuck(time.time(), stack.splitlines()))
         elif not saved.closed:
             self._remember(killed(time.time(), saved.day.seen, known(psutil.boot_time, 0.0), adopted))
-        self.board.resume(saved.day)
-        self.launcher.forget_others((*self.adopting.pids, *(worker.pid for worker in saved.workers)))
+        self.overview.resume(saved.day)
+        self.launcher.forget_others((*self.adopter.pids, *(worker.pid for worker in saved.workers)))
         to_the_end = False
         try:
             async with anyio.create_task_group() as tasks:
                 for name, part in self._parts():
                     tasks.start_soon(lasting, name, part, self.tell)
                 with self.waiting:
-                    public = await self.takeover.public_socket()
+                    public = await self.recovery.public_socket()
                     await self._supervise(public, saved)
                 tasks.cancel_scope.cancel()
-            to_the_end = not self.renewing.begin
+            to_the_end = not self.renewer.begin
         except Exception as error:
             words = self.logs.mask("".join(traceback.format_exception(error)).encode(errors="replace"))
             self.incidents.record(crashed(time.time(), words.decode(errors="replace").splitlines()))
@@ -125,35 +125,35 @@ class Daemon(Parts):
                 if self.terminal:
                     closing.callback(self.terminal.close)
                 closing.callback(self.logs.close if to_the_end else self.logs.leave)
-                for each in (self.incidents, self.handover, self.watchdog, self.tallies):
+                for each in (self.incidents, self.persistence, self.watchdog, self.tallies):
                     closing.callback(each.close)
 
     def _parts(self) -> Iterator[tuple[str, Callable[[], Awaitable[object]]]]:
         """What runs beside the heart, by name."""
-        settings, board = self.plan.settings.admin, self.board
+        settings, overview = self.plan.settings.admin, self.overview
         allowed = lambda: self.plan.settings.admin.allowed_hosts  # noqa: E731 - read anew after each reload
-        pages = admin_app(board.health, board.document, self.metrics.render, allowed, page())
-        control = control_app(board.health, board.document, self.orders.take)
+        pages = admin_app(overview.health, overview.document, self.metrics.render, allowed, page())
+        control = control_app(overview.health, overview.document, self.orders.take)
         yield "pulse", partial(watchdog.pulse, watchdog.TICK, self._beat, self.metrics.observe_lag)
         yield "admin", partial(serve_tcp, pages, settings.host, settings.port, self.tell, holder)
         yield "control", partial(serve_unix, control, str(self.home.path(settings.socket)), self.tell)
         parts: tuple[Part, ...] = (
-            self.office, self.telling, self.orders, self.keeper, self.handover, self.takeover, self.renewing, self.tallies,
+            self.notifier, self.alerting, self.orders, self.restorer, self.persistence, self.recovery, self.renewer, self.tallies,
         )  # fmt: skip
-        for part in (*parts, self.preloaders, *self.caring.parts):
+        for part in (*parts, self.preloaders, *self.upstreams.parts):
             yield type(part).__name__.lower(), part.run
         yield "preloading", self.preloaders.keep
 
     async def _supervise(self, public: socket.socket, saved: Saved) -> None:
-        home, handover = self.home, self.handover
+        home, persistence = self.home, self.persistence
         spawn = process.Spawner(
-            public, home.folder, self.launcher, self.births.keep, self.logs.capture, handover.enrol, handover.leave,
+            public, home.folder, self.launcher, self.births.keep, self.logs.capture, persistence.enrol, persistence.leave,
             exits.start, self.preloaders.fork, self.tell,
         )  # fmt: skip
         ports = Ports(
             spawn=spawn,
-            liveness=self.asking.probe("/health/liveliness"),
-            readiness=self.asking.probe("/health/readiness"),
+            liveness=self.prober.probe("/health/liveliness"),
+            readiness=self.prober.probe("/health/readiness"),
             usage=lambda child: self.samples.take(child.number, child),
             journal=self.tell,
             wall=time.time,
@@ -162,23 +162,23 @@ class Daemon(Parts):
             prepare=self.preloaders.prepare,
             queued=partial(queued, public),
             knocked=partial(knocked, public),
-            questions=self.asking.questions(self.caring.harmless),
-            ask=self.asking.short,
+            questions=self.prober.questions(self.upstreams.harmless),
+            ask=self.prober.short,
         )
-        survivors = list(self.adopting.survivors(self.plan, public, self.launcher.path, spawn))
+        survivors = list(self.adopter.survivors(self.plan, public, self.launcher.path, spawn))
         slots = [Slot(number, old.record, old.restarts, old.last_ending) for number, old in saved.slots.items()]
         answer = partial(self._answer, public)
         with public:
-            if not survivors and not self.takeover.remaining:
+            if not survivors and not self.recovery.remaining:
                 self.births.forget_counters()
             if all(survivor.plan == self.plan for survivor in survivors):
                 self._forget_births()
             self.supervisor = Supervisor(
-                self.plan, self.read, self.adopt, ports, answer, slots, survivors, self.adopting.newest
+                self.plan, self.read, self.adopt, ports, answer, slots, survivors, self.adopter.newest
             )
             await self.supervisor.run()
             if self.supervisor.leaving:
-                self.renewing.leave(public.dup(), stopping=self.supervisor.stopping)
+                self.renewer.leave(public.dup(), stopping=self.supervisor.stopping)
 
     @asynccontextmanager
     async def _answer(self, public: socket.socket) -> AsyncIterator[None]:
@@ -190,7 +190,7 @@ class Daemon(Parts):
     def _remember(self, record: dict[str, Any]) -> None:
         """An earlier supervisor did not end as it should."""
         self.incidents.record(record)
-        self.telling.remember(record["told"])
+        self.alerting.remember(record["told"])
 
     def _beat(self) -> None:
         self.watchdog.beat()

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import anyio
 
-from ccproxy_supervisor.asking import Asking
 from ccproxy_supervisor.core.changes import changes
 from ccproxy_supervisor.core.faults import ConfigError, told
 from ccproxy_supervisor.core.model import Cause, Journal, Note, Reloaded
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.edge.renewal import RenewalError, Signals
 from ccproxy_supervisor.lasting import failed
+from ccproxy_supervisor.prober import Prober
 from ccproxy_supervisor.supervisor import Supervisor
 
 CONTROL = "control socket"
@@ -49,9 +49,9 @@ class Place(Protocol):
 
 class Orders:
     def __init__(
-        self, place: Place, asking: Asking, signals: Signals, rotate: Callable[[], object], journal: Journal
+        self, place: Place, prober: Prober, signals: Signals, rotate: Callable[[], object], journal: Journal
     ) -> None:
-        self._place, self._asking, self._rotate, self._journal = place, asking, rotate, journal
+        self._place, self._prober, self._rotate, self._journal = place, prober, rotate, journal
         self._signals = signals
 
     async def take(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Orders:
         place = self._place
         if place.supervisor is None:
             return f"waiting for the public socket: {place.why}"
-        return await place.supervisor.canary(place.read(python), partial(self._asking.complete, model))
+        return await place.supervisor.canary(place.read(python), partial(self._prober.complete, model))
 
     async def renew(self, by: str) -> dict[str, Any]:
         """Begin anew if the program on disk proves that it can follow us."""

@@ -17,10 +17,8 @@ from functools import partial
 import anyio
 
 from ccproxy_supervisor import __version__
-from ccproxy_supervisor.adopting import Adopting
-from ccproxy_supervisor.asking import REPORT, Asking
-from ccproxy_supervisor.board import Board, Samples, Scene
-from ccproxy_supervisor.caring import Caring, Surroundings, flow
+from ccproxy_supervisor.adopter import Adopter
+from ccproxy_supervisor.alerting import Alerting
 from ccproxy_supervisor.core.answer import Answer, Failure
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.model import Child, Event, Status
@@ -28,9 +26,9 @@ from ccproxy_supervisor.core.notices import Trouble
 from ccproxy_supervisor.core.ollama import wanted
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.troubles import standing
-from ccproxy_supervisor.door import Door, each
 from ccproxy_supervisor.edge import exits, process, usage, watchdog
 from ccproxy_supervisor.edge.births import Births
+from ccproxy_supervisor.edge.capacity import Capacity
 from ccproxy_supervisor.edge.fetch import fetch
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Reading, Sources
 from ccproxy_supervisor.edge.holding import Holding
@@ -38,27 +36,29 @@ from ccproxy_supervisor.edge.home import Home
 from ccproxy_supervisor.edge.home.reading import read_plan
 from ccproxy_supervisor.edge.incidents import Incidents
 from ccproxy_supervisor.edge.journal import Writer
-from ccproxy_supervisor.edge.keeper import Keeper, Restore, restore_folder
 from ccproxy_supervisor.edge.launcher import Launcher
 from ccproxy_supervisor.edge.logs import LogSink
 from ccproxy_supervisor.edge.metrics import Metrics
-from ccproxy_supervisor.edge.notify import Office
+from ccproxy_supervisor.edge.notify import Notifier
 from ccproxy_supervisor.edge.ownership import Ownership
 from ccproxy_supervisor.edge.preload import Preloaders
-from ccproxy_supervisor.edge.room import Room
+from ccproxy_supervisor.edge.restorer import Restore, Restorer, restore_folder
 from ccproxy_supervisor.edge.state import StateFile
 from ccproxy_supervisor.edge.terminal import Terminal
 from ccproxy_supervisor.edge.traffic import Tallies, TrafficNumbers
 from ccproxy_supervisor.edge.upgrades import Upgrades
 from ccproxy_supervisor.edge.wake import Wake
-from ccproxy_supervisor.handover import Handover
-from ccproxy_supervisor.herald import Herald
+from ccproxy_supervisor.event_bus import EventBus, each
+from ccproxy_supervisor.health_feed import HealthFeed
 from ccproxy_supervisor.orders import Orders
+from ccproxy_supervisor.overview import Overview, Samples, Scene
+from ccproxy_supervisor.persistence import Persistence
 from ccproxy_supervisor.pool import Pool
-from ccproxy_supervisor.renewing import Image, Renewing
+from ccproxy_supervisor.prober import REPORT, Prober
+from ccproxy_supervisor.recovery import Recovery
+from ccproxy_supervisor.renewer import Image, Renewer
 from ccproxy_supervisor.supervisor import Supervisor
-from ccproxy_supervisor.takeover import Takeover
-from ccproxy_supervisor.telling import Telling
+from ccproxy_supervisor.upstreams import Surroundings, Upstreams, flow
 
 
 class Parts:
@@ -67,8 +67,8 @@ class Parts:
     def __init__(self, home: Home, plan: Plan, owned: Ownership, image: Image, *, verbose: bool) -> None:
         settings = plan.settings
         self.home, self.plan, self.owned = home, plan, owned
-        self.door = Door()
-        self.tell = self.door.tell
+        self.events = EventBus()
+        self.tell = self.events.tell
         self.supervisor: Supervisor | None = None
         self.waiting = anyio.CancelScope()
         self.loop, self.context = asyncio.get_running_loop(), copy_context()  # a thread's would not know the loop
@@ -83,57 +83,68 @@ class Parts:
         self.upgrades = Upgrades(home.run)
         self.wake = Wake(self.tell, every=watchdog.TICK)
         self.tallies = Tallies(home.run, self.tell_from_thread, time.time)
-        self.caring = Caring(
+        self.upstreams = Upstreams(
             Surroundings(
                 lambda: self.plan, self.ask_serving, self.samples.busy, lambda: flow(self.pool, self.plan, self.tallies.wholes), self.wake.grace, time.time, fetch, self.tell
             ),
             self.wake.sparing(self.ask_serving),
         )  # fmt: skip
         read = lambda: read_plan(home, os.environ)  # noqa: E731
-        self.renewing = Renewing(
+        self.renewer = Renewer(
             home.run,
             image,
             lambda: self.plan,
             read,
-            lambda: self.takeover.activated,
+            lambda: self.recovery.activated,
             lambda: self.generation > 0,
             self.tell,
         )
-        self.board = Board(
-            str(home.folder), self.scene, self.samples, self.caring.views, self.caring.ollama,
-            self.incidents.latest_line, self.upgrades.document, self.tallies.document, self.renewing.document, time.time,
+        self.overview = Overview(
+            str(home.folder), self.scene, self.samples, self.upstreams.views, self.upstreams.ollama,
+            self.incidents.latest_line, self.upgrades.document, self.tallies.document, self.renewer.document, time.time,
         )  # fmt: skip
         self.launcher = Launcher(home.run)
         self.births = Births(home.run / "births", self.tell)
-        self.adopting = Adopting(home.run, self.logs.adopt_capture, self.tell)
-        self.takeover = Takeover(
-            lambda: self.plan.settings, self.adopting, self.launcher.started, self.logs.collect,
-            self.renewing.listener, self.tell,
+        self.adopter = Adopter(home.run, self.logs.adopt_capture, self.tell)
+        self.recovery = Recovery(
+            lambda: self.plan.settings, self.adopter, self.launcher.started, self.logs.collect,
+            self.renewer.listener, self.tell,
         )  # fmt: skip
-        self.takeover.activated = image.arrival.handed.activated
+        self.recovery.activated = image.arrival.handed.activated
         self.state = StateFile(home.run / "state.json", self.tell_from_thread)
-        self.handover = Handover(
+        self.persistence = Persistence(
             self.state,
             lambda: self.pool.slots if self.pool else (),
-            lambda: self.takeover.remaining,
-            self.board.day,
-            lambda: (self.renewing.restarts, self.renewing.renewals),
+            lambda: self.recovery.remaining,
+            self.overview.day,
+            lambda: (self.renewer.restarts, self.renewer.renewals),
         )
         self.holding = Holding()
         self.watchdog = watchdog.Watchdog(home.run / "stuck-stack.txt")
-        self.asking = Asking(self.visit, lambda: self.plan, fetch)
+        self.prober = Prober(self.visit, lambda: self.plan, fetch)
         capture = lambda _: self.logs.capture()  # noqa: E731 - of no worker
         self.preloaders = Preloaders(plan, home.folder, self.launcher, capture, exits.ended, exits.start, self.tell)
-        self.orders = Orders(self, self.asking, image.signals, self.logs.rotate, self.tell)
+        self.orders = Orders(self, self.prober, image.signals, self.logs.rotate, self.tell)
         self.gauges = Gauges(self._sources(), __version__)
         self.gauges.adopt(*_labels(plan))
-        room = Room(lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory)
-        self.metrics = Metrics([self.gauges, ProcessGauges(), TrafficNumbers(self.tallies.totals), room, self.upgrades])
-        self.office = Office(plan.contacts, socket.gethostname(), self._serves, self.tell)
-        self.telling = Telling(self._troubles, self.office.tell, self.logs.mask)
-        self.keeper = Keeper(self.tell, self._kept)
-        self.door.listeners += [self.writer, self.metrics, self.incidents, self.board, self.handover, self.tallies]
-        self.door.listeners += [Herald(self.board.health, self.children), self.telling]
+        capacity = Capacity(
+            lambda: home.path(self.plan.settings.logs.directory), lambda: self.plan.settings.proxy.max_memory
+        )
+        self.metrics = Metrics(
+            [self.gauges, ProcessGauges(), TrafficNumbers(self.tallies.totals), capacity, self.upgrades]
+        )
+        self.notifier = Notifier(plan.contacts, socket.gethostname(), self._serves, self.tell)
+        self.alerting = Alerting(self._troubles, self.notifier.tell, self.logs.mask)
+        self.restorer = Restorer(self.tell, self._kept)
+        self.events.listeners += [
+            self.writer,
+            self.metrics,
+            self.incidents,
+            self.overview,
+            self.persistence,
+            self.tallies,
+        ]
+        self.events.listeners += [HealthFeed(self.overview.health, self.children), self.alerting]
 
     def _kept(self) -> Iterator[tuple[str, Restore]]:
         """What is put back when somebody removes it."""
@@ -163,22 +174,22 @@ class Parts:
 
     @property
     def why(self) -> str:
-        return "" if self.supervisor else self.takeover.why
+        return "" if self.supervisor else self.recovery.why
 
     @property
     def generation(self) -> int:
         return self.pool.generation if self.pool else 0
 
     async def prove_successor(self) -> str:
-        return await self.renewing.prove()
+        return await self.renewer.prove()
 
     def renew(self, by: str, follower: str) -> None:
-        self.renewing.order(by, follower)
+        self.renewer.order(by, follower)
         if self.supervisor:
             self.supervisor.leave()
 
     def give_up(self) -> None:
-        self.adopting.let_go()
+        self.adopter.let_go()
         self.waiting.cancel()
 
     def read(self, python: str | None = None) -> Plan:
@@ -198,8 +209,8 @@ class Parts:
                 partial(self.logs.adopt, settings.logs, self.home.path(settings.logs.directory)),
                 partial(self.writer.adopt, settings.logs.level),
                 partial(self.preloaders.adopt, plan),
-                partial(self.office.adopt, plan.contacts),
-                partial(self.caring.adopt, plan),
+                partial(self.notifier.adopt, plan.contacts),
+                partial(self.upstreams.adopt, plan),
                 lambda: self.gauges.adopt(*_labels(plan)),
             ]
         )
@@ -212,7 +223,7 @@ class Parts:
     def _forget_births(self) -> None:
         """A worker may read on what it was born from, one that is being seen off too."""
         workers = self.pool.workers if self.pool else []
-        if not self.takeover.remaining:
+        if not self.recovery.remaining:
             self.births.forget([self.plan.birth, *(worker.plan.birth for worker in workers)])
 
     async def ask_serving(self, path: str, timeout: float, body: bytes = b"") -> Answer | Failure | None:
@@ -222,7 +233,7 @@ class Parts:
         if serving is None:
             return None
         method = "POST" if body else "GET"
-        answer = await self.asking.ask(serving, path, timeout, limit=REPORT, method=method, body=body)
+        answer = await self.prober.ask(serving, path, timeout, limit=REPORT, method=method, body=body)
         return replace(answer, body=self.logs.mask(answer.body)) if isinstance(answer, Answer) else answer
 
     def scene(self) -> Scene:
@@ -235,20 +246,20 @@ class Parts:
         if self.pool is None:
             return []
         needs = bool(wanted(self.plan.litellm.models, self.plan.settings.ollama.url))
-        return standing(self.pool.views(), self.caring.ollama(), self.caring.views(), needs_ollama=needs)
+        return standing(self.pool.views(), self.upstreams.ollama(), self.upstreams.views(), needs_ollama=needs)
 
     def _serves(self) -> bool:
-        return self.board.status() in (Status.HEALTHY, Status.DEGRADED)
+        return self.overview.status() in (Status.HEALTHY, Status.DEGRADED)
 
     def _sources(self) -> Sources:
         return Sources(
-            status=self.board.status,
+            status=self.overview.status,
             generation=lambda: self.generation,
             workers=self._readings,
             logs=self.logs.counters,
             held=lambda: self.holding.answered,
-            models=self.caring.views,
-            ollama=self.caring.ollama,
+            models=self.upstreams.views,
+            ollama=self.upstreams.ollama,
         )
 
     def _readings(self) -> list[Reading]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from anyio import CancelScope, create_task_group, current_time
 from anyio.abc import TaskGroup
 
-from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.condition import Condition
 from ccproxy_supervisor.core.model import Cause, Failover, State, Survivor
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.status import WorkerView
@@ -22,7 +22,7 @@ class Pool:
     """Owns every seat; the only one that says who serves."""
 
     def __init__(self, tasks: TaskGroup, ports: Ports, slots: Iterable[Slot] = (), newest: int = 0) -> None:
-        self.bell = Bell()
+        self.condition = Condition()
         self.seats: list[Seat] = []
         self.workers: list[Worker] = []  # all that live: newcomers and draining ones too
         self.generation = 0
@@ -31,8 +31,8 @@ class Pool:
         self._slots = {slot.number: slot for slot in slots}
         self._tasks, self._ports = tasks, ports
         self._admitted: set[Seat] = set()  # the seats, and newcomers that have not taken one yet
-        self._succession = Succession(self.seats, self.workers, self.bell, ports, self._newcomer)
-        self._relief = Relief(self.seats, self.bell, ports, self._newcomer)
+        self._succession = Succession(self.seats, self.workers, self.condition, ports, self._newcomer)
+        self._relief = Relief(self.seats, self.condition, ports, self._newcomer)
         self._rolling = self._emptying = False
         self._easing: CancelScope | None = None  # of a replacement that nobody ordered
 
@@ -70,8 +70,8 @@ class Pool:
         taken = {seat.slot.number for seat in self.seats if seat.slot}
         fresh = [self._admit(plan, self.slot(number)) for number in range(proxy.workers) if number not in taken]
         self.seats += fresh
-        self.bell.ring()
-        await self.bell.until(lambda: all(seat.settled for seat in fresh))
+        self.condition.notify_all()
+        await self.condition.wait_for(lambda: all(seat.settled for seat in fresh))
 
     async def roll(self, plan: Plan, cause: Cause, upto: int = 0) -> str | None:
         """Bring every seat to *plan*, make before break, one by one; stop at the first newcomer that fails.
@@ -85,7 +85,7 @@ class Pool:
         try:
             if self._easing:
                 self._easing.cancel()
-                await self.bell.until(lambda: self._easing is None)
+                await self.condition.wait_for(lambda: self._easing is None)
             for seat in sorted(self.seats, key=lambda s: s.slot.number if s.slot else len(self.seats)):
                 beyond = seat.slot is not None and seat.slot.number >= plan.settings.proxy.workers
                 old = seat.plan.birth != plan.birth or seat.worker.number <= upto
@@ -96,7 +96,7 @@ class Pool:
                 self.generation = generation
         finally:
             self._rolling = False
-            self.bell.ring()
+            self.condition.notify_all()
         return None
 
     async def audition(self, plan: Plan, judge: Callable[[Worker], Awaitable[str | None]]) -> str | None:
@@ -104,13 +104,13 @@ class Pool:
         seat = self._admit(plan)
         worker = seat.worker
         try:
-            await self.bell.until(lambda: seat.settled)
+            await self.condition.wait_for(lambda: seat.settled)
             if seat.warm:
                 return self._succession.lacking(worker) or await judge(worker)
-            seat.retire(Cause.UPGRADE, self.bell)  # at once: a seat hires the next while the first is being killed
+            seat.retire(Cause.UPGRADE, self.condition)  # at once: a seat hires the next while the first is being killed
             return await self._succession.reason(worker)
         finally:
-            seat.retire(Cause.UPGRADE, self.bell)
+            seat.retire(Cause.UPGRADE, self.condition)
 
     async def tend(self) -> None:
         """Give every slot without a serving worker a warm one; add missing standbys; replace who is in doubt or too big."""
@@ -125,7 +125,7 @@ class Pool:
                 if stale and not self._rolling and self._easing is None:
                     self._easing = CancelScope()
                     tasks.start_soon(self._ease, min(stale, key=lambda s: s.worker.doubt is None), self._easing)
-                await self.bell.rung()
+                await self.condition.notified()
 
     async def empty(self) -> None:
         """Drain everybody, for good; return when the last one is reaped."""
@@ -133,8 +133,8 @@ class Pool:
         if self._easing:
             self._easing.cancel()
         for seat in list(self._admitted):
-            seat.retire(Cause.STOP, self.bell)
-        await self.bell.until(lambda: not self.workers)
+            seat.retire(Cause.STOP, self.condition)
+        await self.condition.wait_for(lambda: not self.workers)
 
     def hurry(self) -> None:
         """Cut every drain short."""
@@ -179,14 +179,14 @@ class Pool:
                 await self._succession.ease(seat)
         finally:
             self._easing = None
-            self.bell.ring()
+            self.condition.notify_all()
 
     def _newcomer(self, plan: Plan, generation: int) -> Seat:
         return self._admit(plan, generation=generation)
 
     def _welcome(self, survivor: Survivor, plan: Plan) -> None:
         """Give *survivor* the slot it had, unless a newer worker was to take it, or one that is free when it serves none."""
-        worker = Worker(survivor.number, survivor.generation, survivor.plan, self._ports, self.bell, survivor)
+        worker = Worker(survivor.number, survivor.generation, survivor.plan, self._ports, self.condition, survivor)
         self._employ(worker)
         taken = {seat.slot.number for seat in self.seats if seat.slot}
         serves = survivor.state is State.SERVING
@@ -196,7 +196,7 @@ class Pool:
         seat = self._admit(survivor.plan, slot, survivor.generation, worker)
         worker.slot, seat.successor = slot.number if slot else None, plan
         if serves and slot is None:
-            seat.retire(Cause.RELOAD, self.bell)
+            seat.retire(Cause.RELOAD, self.condition)
         else:
             self.seats.append(seat)
 
@@ -210,17 +210,17 @@ class Pool:
 
     async def _tend(self, seat: Seat) -> None:
         try:
-            await seat.tend(self._lose, self._ports.draw, self._ports.journal, self.bell)
+            await seat.tend(self._lose, self._ports.draw, self._ports.journal, self.condition)
         finally:
             self._admitted.discard(seat)
 
     def _dismiss(self, seat: Seat, cause: Cause = Cause.RELOAD) -> None:
         self.seats.remove(seat)
-        seat.retire(cause, self.bell)
+        seat.retire(cause, self.condition)
 
     def _hire(self, seat: Seat) -> Worker:
         self.newest += 1
-        worker = Worker(self.newest, seat.generation, seat.plan, self._ports, self.bell)
+        worker = Worker(self.newest, seat.generation, seat.plan, self._ports, self.condition)
         worker.slot = seat.slot.number if seat.slot else None
         self._employ(worker)
         return worker
@@ -237,7 +237,7 @@ class Pool:
             self.workers.remove(worker)
             if worker.slot is not None and worker.ending:
                 self.slot(worker.slot).last_ending = worker.ending
-            self.bell.ring()
+            self.condition.notify_all()
 
     def _lose(self, worker: Worker) -> None:
         """A worker was lost unasked: its slot counts it, and from now on the failover."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from anyio import current_time
 
-from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.condition import Condition
 from ccproxy_supervisor.core.model import Cause, Failover, Note
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.ports import Ports
@@ -16,8 +16,10 @@ from ccproxy_supervisor.seat import Seat, Slot
 class Relief:
     """*seats* are the pool's own; *admit* starts a newcomer of a plan and generation. *slots* are those being helped."""
 
-    def __init__(self, seats: list[Seat], bell: Bell, ports: Ports, admit: Callable[[Plan, int], Seat]) -> None:
-        self._seats, self._bell, self._ports, self._admit = seats, bell, ports, admit
+    def __init__(
+        self, seats: list[Seat], condition: Condition, ports: Ports, admit: Callable[[Plan, int], Seat]
+    ) -> None:
+        self._seats, self._condition, self._ports, self._admit = seats, condition, ports, admit
         self.slots: list[Slot] = []
 
     def needed(self) -> list[Seat]:
@@ -40,17 +42,17 @@ class Relief:
             return silent.lost or not silent.silent or seat.slot is not slot or other.worker.lost
 
         try:
-            await self._bell.until(lambda: other.warm or over())
+            await self._condition.wait_for(lambda: other.warm or over())
             if not over():
                 other.worker.activate(None)
-                await self._bell.until(lambda: other.serving or over())
+                await self._condition.wait_for(lambda: other.serving or over())
             if other.serving and silent.silent_since is not None:
                 seconds = current_time() - silent.silent_since
                 silent.relieved = True
                 fields = {"worker": other.worker.number, "for": silent.number, "slot": slot.number}
                 self._ports.journal(Note("relief.serving", "warning", fields))
                 self._ports.journal(Failover(slot.number, seconds))
-            await self._bell.until(over)
+            await self._condition.wait_for(over)
         finally:
             self.slots.remove(slot)
             if silent.lost and seat.slot is slot and other.serving and seat in self._seats:
@@ -59,13 +61,13 @@ class Relief:
                 silent.relieved = False
                 if other in self._seats:
                     self._seats.remove(other)
-                other.retire(Cause.RESTART, self._bell, f"stood in for worker {silent.number}")
-            self._bell.ring()
+                other.retire(Cause.RESTART, self._condition, f"stood in for worker {silent.number}")
+            self._condition.notify_all()
 
     def _inherit(self, seat: Seat, other: Seat, slot: Slot, restarts: int) -> None:
         """Give *other* the slot of *seat*, which becomes the place of the next standby, or goes when there is to be none."""
         seat.slot, other.slot, other.worker.slot = None, slot, slot.number
         if other not in self._seats:
             self._seats[self._seats.index(seat)] = other
-            seat.retire(Cause.UNRESPONSIVE, self._bell)
+            seat.retire(Cause.UNRESPONSIVE, self._condition)
             slot.restarts = restarts + 1  # whether or not the seat has counted it by now

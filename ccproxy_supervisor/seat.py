@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from anyio import current_time, move_on_after
 
-from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.condition import Condition
 from ccproxy_supervisor.core.model import Cause, Ending, Journal, State, Transition
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.policy import Record, backoff
@@ -65,18 +65,18 @@ class Seat:
         if self.slot:
             self.worker.activate(self.slot.number)
 
-    def retire(self, cause: Cause, bell: Bell, detail: str = "") -> None:
+    def retire(self, cause: Cause, condition: Condition, detail: str = "") -> None:
         self.retired = self.retired or cause
         self.worker.retire(cause, detail)
-        bell.ring()
+        condition.notify_all()
 
     async def tend(
-        self, lose: Callable[[Worker], None], draw: Callable[[], float], journal: Journal, bell: Bell
+        self, lose: Callable[[Worker], None], draw: Callable[[], float], journal: Journal, condition: Condition
     ) -> None:
         """Keep a worker here until retired, for ever if need be."""
         while True:
             worker = self.worker
-            await bell.until(lambda w=worker: w.lost)  # type: ignore[misc]
+            await condition.wait_for(lambda w=worker: w.lost)  # type: ignore[misc]
             if self.retired is not None:
                 return
             self.failed = True
@@ -87,9 +87,9 @@ class Seat:
             number = self.slot.number if self.slot else None
             journal(Transition(worker.number, number, self.generation, State.GONE, State.BACKOFF, delay=delay))
             self.resumes_at = current_time() + delay
-            bell.ring()
+            condition.notify_all()
             with move_on_after(delay):
-                await bell.until(lambda: self.retired is not None)
+                await condition.wait_for(lambda: self.retired is not None)
             self.resumes_at = None
             if self.retired is not None:
                 return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from anyio import sleep
 
-from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.condition import Condition
 from ccproxy_supervisor.core.doubt import DEAF, Doubt
 from ccproxy_supervisor.core.lines import telling
 from ccproxy_supervisor.core.model import Cause, Note
@@ -23,9 +23,14 @@ class Succession:
     """*seats* and *workers* are the pool's own; *admit* starts a newcomer of a plan and generation."""
 
     def __init__(
-        self, seats: list[Seat], workers: list[Worker], bell: Bell, ports: Ports, admit: Callable[[Plan, int], Seat]
+        self,
+        seats: list[Seat],
+        workers: list[Worker],
+        condition: Condition,
+        ports: Ports,
+        admit: Callable[[Plan, int], Seat],
     ) -> None:
-        self._seats, self._workers, self._bell, self._ports, self._admit = seats, workers, bell, ports, admit
+        self._seats, self._workers, self._condition, self._ports, self._admit = seats, workers, condition, ports, admit
         self.handing_over: Slot | None = None
 
     async def replace(self, old: Seat, plan: Plan, generation: int, cause: Cause) -> str | None:
@@ -33,18 +38,18 @@ class Succession:
         new = self._admit(plan, generation)
         first = new.worker
         try:
-            await self._bell.until(lambda: new.settled)
+            await self._condition.wait_for(lambda: new.settled)
             if new.warm and (lacking := self.lacking(first)):
                 return lacking
             if new.warm and old in self._seats:
                 await self._hand_over(old, new)
             if new not in self._seats:
-                new.retire(cause, self._bell)
+                new.retire(cause, self._condition)
                 return await self.reason(first)
         finally:
-            (old if new in self._seats else new).retire(cause, self._bell)
+            (old if new in self._seats else new).retire(cause, self._condition)
         leaving = old.worker  # one drains at a time: each costs its memory until it is gone
-        await self._bell.until(lambda: leaving not in self._workers)
+        await self._condition.wait_for(lambda: leaving not in self._workers)
         return None
 
     async def ease(self, seat: Seat) -> None:
@@ -68,16 +73,16 @@ class Succession:
         new = spare or self._admit(old.plan, old.generation)
         suspect, other = old.worker, new.worker
         try:
-            await self._bell.until(lambda: new.settled)
+            await self._condition.wait_for(lambda: new.settled)
             if not new.warm:
-                new.retire(Cause.RESTART, self._bell)
+                new.retire(Cause.RESTART, self._condition)
                 return await self.reason(other)
             return await excused(suspect, other, self._ports) or await self._try(old, new, doubt)
         finally:
             if old not in self._seats:
-                old.retire(Cause.UNRESPONSIVE, self._bell, doubt.detail)
+                old.retire(Cause.UNRESPONSIVE, self._condition, doubt.detail)
             elif new not in self._seats:
-                new.retire(Cause.RESTART, self._bell)
+                new.retire(Cause.RESTART, self._condition)
 
     async def _try(self, old: Seat, new: Seat, doubt: Doubt) -> str | None:
         if old not in self._seats or not old.serving or not new.warm:
@@ -103,12 +108,12 @@ class Succession:
         self.handing_over = new.slot
         new.activate()
         try:
-            await self._bell.until(lambda: new.serving or new.failed or new.retired is not None)
+            await self._condition.wait_for(lambda: new.serving or new.failed or new.retired is not None)
         finally:
             if not new.serving:
                 self._exchange(new, old)
             self.handing_over = None
-            self._bell.ring()
+            self._condition.notify_all()
 
     def _exchange(self, old: Seat, new: Seat) -> None:
         self._seats[self._seats.index(old)] = new
@@ -124,7 +129,7 @@ class Succession:
         """Why *worker* did not make it, with its last line."""
         if not worker.lost:
             return "its place was given up meanwhile"
-        await self._bell.until(lambda: worker.ending is not None)
+        await self._condition.wait_for(lambda: worker.ending is not None)
         ending = worker.ending
         assert ending is not None
         what = (

@@ -92,7 +92,7 @@ class Supervisor:
     def leave(self) -> None:
         """End `run` as soon as no order is open, all workers left to the next supervisor, unless a stop comes first."""
         self.leaving = True
-        self.pool.bell.ring()
+        self.pool.condition.notify_all()
 
     async def reload(self, by: str, cause: Cause = Cause.RELOAD) -> Reloaded:
         """Bring the pool to what the files say now. *cause* RESTART or UPGRADE replaces every worker, changed or not."""
@@ -103,8 +103,8 @@ class Supervisor:
         self._orders.append(order)
         if self._roll and not self._roll.serves(order):
             self._interrupt()
-        self.pool.bell.ring()
-        await self.pool.bell.until(lambda: order.report is not None)
+        self.pool.condition.notify_all()
+        await self.pool.condition.wait_for(lambda: order.report is not None)
         assert order.report is not None
         return order.report
 
@@ -140,7 +140,7 @@ class Supervisor:
     def _interrupt(self) -> None:
         if self._roll:
             self._roll.scope.cancel()
-        self.pool.bell.ring()
+        self.pool.condition.notify_all()
 
     async def _obey(self) -> None:
         """One roll at a time, to what was read last, for everybody who waits; a restart that it overtakes goes with it."""
@@ -154,7 +154,7 @@ class Supervisor:
                     self._close(order, *roll.outcome)
             elif not self.stopping:
                 self._ports.journal(Note("roll.interrupted", "info", {"detail": f"{SUPERSEDED}; {self._kept}"}))
-            await self.pool.bell.until(lambda: bool(self._orders) or self.stopping or self.leaving)
+            await self.pool.condition.wait_for(lambda: bool(self._orders) or self.stopping or self.leaving)
         for order in list(self._orders):
             self._close(order, "failed", f"stopping; {self._kept}")
 
@@ -174,7 +174,7 @@ class Supervisor:
         order.report = Reloaded(result, detail, order.by, order.changes, order.number)
         if order.number or result == "failed":
             self._tell(order.report, order.cause)
-        self.pool.bell.ring()
+        self.pool.condition.notify_all()
 
     def _tell(self, report: Reloaded, cause: Cause) -> None:
         self._ports.journal(report)
@@ -212,20 +212,22 @@ class Supervisor:
     async def _hold(self) -> None:
         """While nobody has served for longer than `hold`, answer in the workers' stead; at the start not before a worker
         has failed, for it has a time limit of its own."""
-        bell = self.pool.bell
+        condition = self.pool.condition
         while True:
             with move_on_after(self.plan.settings.proxy.hold):
-                await bell.until(lambda: self.pool.serving > 0 or self.stopping)
-            await bell.until(lambda: self.pool.serving > 0 or self.stopping or self.ever_served or self.pool.failed)
+                await condition.wait_for(lambda: self.pool.serving > 0 or self.stopping)
+            await condition.wait_for(
+                lambda: self.pool.serving > 0 or self.stopping or self.ever_served or self.pool.failed
+            )
             while self.pool.serving == 0:
                 await self._answer_all()
             self.ever_served = True
-            await bell.until(lambda: self.pool.serving == 0)
+            await condition.wait_for(lambda: self.pool.serving == 0)
 
     async def _answer_all(self) -> None:
         try:
             async with self._answer():
-                await self.pool.bell.until(lambda: self.pool.serving > 0)
+                await self.pool.condition.wait_for(lambda: self.pool.serving > 0)
         except Exception as error:
             self._ports.journal(Note("holding.failed", "error", {"reason": told(error)}))
             await sleep(RETRY)

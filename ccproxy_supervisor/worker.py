@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from anyio import CancelScope, create_task_group, current_time, move_on_after, sleep, sleep_forever
 
-from ccproxy_supervisor.bell import Bell
+from ccproxy_supervisor.condition import Condition
 from ccproxy_supervisor.core.doubt import Doubt, Path
 from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import (
@@ -42,7 +42,13 @@ class Worker:
     """Only its own task writes *state*; everyone else asks (`activate`, `retire`) and waits on the bell."""
 
     def __init__(
-        self, number: int, generation: int, plan: Plan, ports: Ports, bell: Bell, survivor: Survivor | None = None
+        self,
+        number: int,
+        generation: int,
+        plan: Plan,
+        ports: Ports,
+        condition: Condition,
+        survivor: Survivor | None = None,
     ) -> None:
         self.number, self.generation, self.plan = number, generation, plan
         self.state: State | None = None
@@ -63,7 +69,7 @@ class Worker:
         self._detail = ""  # why, where the cause does not say it
         self._acquitted = 0.0  # heart's clock; until then it is not doubted
         self._used = -LINGER  # heart's clock; when it last had users
-        self._ports, self._bell = ports, bell
+        self._ports, self._condition = ports, condition
         self.born = self._moved = current_time()
         self._proven: float | None = None
         self.survivor = survivor
@@ -111,13 +117,13 @@ class Worker:
     def activate(self, slot: int | None) -> None:
         """Let it serve in *slot*, or beside another."""
         self.slot, self.asked = slot, True
-        self._bell.ring()
+        self._condition.notify_all()
 
     def retire(self, cause: Cause, detail: str = "") -> None:
         """Ask it to drain and leave; the first cause stands."""
         if self._retired is None:
             self._retired, self._detail = cause, detail
-        self._bell.ring()
+        self._condition.notify_all()
 
     def acquit(self, seconds: float) -> None:
         """Take the doubt away, for so long at least."""
@@ -126,7 +132,7 @@ class Worker:
     def hurry(self) -> None:
         """Cut a drain short."""
         self._hurried = True
-        self._bell.ring()
+        self._condition.notify_all()
 
     async def live(self) -> None:
         """Run the process until it is reaped. Its exit is the only way out."""
@@ -171,16 +177,16 @@ class Worker:
             raise _NotWantedError
 
     async def _give_up_when_retired(self, scope: CancelScope) -> None:
-        await self._bell.until(lambda: self._retired is not None)
+        await self._condition.wait_for(lambda: self._retired is not None)
         scope.cancel()
 
     def _lose(self, cause: Cause) -> Cause:
         self.cause = self.cause or self._retired or cause
-        self._bell.ring()
+        self._condition.notify_all()
         return self.cause
 
     async def _heed_retirement(self, child: Child) -> None:
-        await self._bell.until(lambda: self._retired is not None)
+        await self._condition.wait_for(lambda: self._retired is not None)
         assert self._retired is not None
         await self._end(child, self._retired)
 
@@ -221,7 +227,7 @@ class Worker:
             await sleep(EAGER if well else min(1.0, health.interval))
 
     async def _serve_when_asked(self, child: Child) -> None:
-        await self._bell.until(lambda: self.asked)
+        await self._condition.wait_for(lambda: self.asked)
         if self.state is not State.STANDBY:  # it does already
             self.dropped = await child.ready()
             return
@@ -282,7 +288,7 @@ class Worker:
     def _hear(self, silent_since: float | None) -> None:
         if silent_since != self.silent_since:
             self.silent_since = silent_since
-            self._bell.ring()
+            self._condition.notify_all()
 
     def _note(self, probe: str, verdict: Verdict | None) -> None:
         if verdict is not None:
@@ -294,7 +300,7 @@ class Worker:
         limit = outgrown(self.uptime, usage.memory if usage else 0, proxy.max_age, proxy.max_memory)
         if limit is not self.outgrown:
             self.outgrown = limit
-            self._bell.ring()
+            self._condition.notify_all()
 
     def _look(self, verdict: Verdict | None) -> bool:
         """See whether its users are served as well; the pool decides what is to be done. Returns whether it has any."""
@@ -306,7 +312,7 @@ class Worker:
             self.path = self.path.after(traffic, current_time(), queued=ports.queued())
         doubt = self.path.doubt(self.plan.settings.health) if current_time() >= self._acquitted else None
         if (doubt is None) != (self.doubt is None):
-            self._bell.ring()
+            self._condition.notify_all()
         self.doubt = doubt
         return bool(
             verdict and verdict.ok and traffic and (traffic.inside or (before and before.taken != traffic.taken))
@@ -325,10 +331,10 @@ class Worker:
         if drainable and not self._hurried:
             child.drain(proxy.drain_timeout)
             with move_on_after(proxy.drain_timeout):
-                await self._bell.until(lambda: self._hurried)
+                await self._condition.wait_for(lambda: self._hurried)
         child.signal(signal.SIGTERM)
         with move_on_after(proxy.kill_timeout):
-            await self._bell.until(lambda: self._hurried)
+            await self._condition.wait_for(lambda: self._hurried)
         child.signal(signal.SIGKILL)
         await sleep_forever()
 
@@ -351,4 +357,4 @@ class Worker:
                 adopted=self.survivor is not None,
             )
         )
-        self._bell.ring()
+        self._condition.notify_all()

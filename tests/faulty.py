@@ -16,10 +16,10 @@ from pathlib import Path
 
 #: By module, what raises.
 BROKEN = {
-    "handover": ["Handover.__call__", "Handover._saved"],
-    "board": ["Board.__call__", "Board.document", "Samples.take"],
+    "persistence": ["Persistence.__call__", "Persistence._saved"],
+    "overview": ["Overview.__call__", "Overview.document", "Samples.take"],
     "orders": ["Orders.reload"],
-    "herald": ["Herald.__call__"],
+    "health_feed": ["HealthFeed.__call__"],
     "edge.admin": ["host_allowed"],
     "edge.births": ["Births.forget", "Births.keep"],
     "edge.embedded.doors": ["UnixDoor.there", "UnixDoor.open"],
@@ -28,7 +28,7 @@ BROKEN = {
     "edge.home.reading": ["read_plan"],
     "edge.incidents": ["Incidents.__call__", "write", "Incidents.restore"],
     "edge.journal": ["Writer.__call__"],
-    "edge.keeper": ["restore_folder"],
+    "edge.restorer": ["restore_folder"],
     "edge.logs.capture": ["Capture.drained"],
     "edge.logs.packer": ["Packer._pack_all"],
     "edge.logs.reader": ["Reader._read", "Reader._give", "Reader._admit", "Reader._dismiss"],
@@ -40,7 +40,7 @@ BROKEN = {
     "edge.ownership": ["Ownership.restore"],
     "edge.preload": ["Preloader._ask", "Preloader._hear", "Preloader.ping", "Preloaders._open", "Preloaders._reap"],
     "edge.process": ["OsChild.visit"],
-    "edge.room": ["Room.collect"],
+    "edge.capacity": ["Capacity.collect"],
     "edge.state": ["StateFile._put", "StateFile.restore"],
     "edge.upgrades": ["Upgrades.document"],
     "edge.wake": ["Wake.observe"],
@@ -107,7 +107,7 @@ def hasten():
     for module, values in {
         "lasting": {"FIRST": 0.01, "LONGEST": 0.05},
         "edge.watchdog": {"TICK": 0.1},
-        "edge.keeper": {"EVERY": 0.1},
+        "edge.restorer": {"EVERY": 0.1},
         "edge.embedded.serve": {"LOOK": 0.1},
         "edge.logs.packer": {"CALM": 0.05},
         "edge.models": {"SOON": 0.1},

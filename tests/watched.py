@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from ccproxy_supervisor.core.health import ModelView
 from ccproxy_supervisor.core.model import Status
 from ccproxy_supervisor.core.traffic import Book, Key
+from ccproxy_supervisor.edge.capacity import Capacity
 from ccproxy_supervisor.edge.gauges import Gauges, ProcessGauges, Sources
 from ccproxy_supervisor.edge.metrics import Metrics
-from ccproxy_supervisor.edge.room import Room
 from ccproxy_supervisor.edge.traffic import TrafficNumbers
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ def offered() -> dict[str, set[tuple[str, str]]]:
     gauges = Gauges(sources, "0")
     gauges.adopt(1, ["llama2"], "1")
     metrics = Metrics(
-        [gauges, ProcessGauges(), Room(lambda: ROOT, lambda: 1 << 30), TrafficNumbers(lambda: (TRAFFIC, {}))]
+        [gauges, ProcessGauges(), Capacity(lambda: ROOT, lambda: 1 << 30), TrafficNumbers(lambda: (TRAFFIC, {}))]
     )
     page = metrics.render("")[0].decode()
     told: dict[str, set[tuple[str, str]]] = {}

@@ -144,7 +144,7 @@ def connect(config: str | None, program: str, name: str, url: str | None, models
 
     Example: ccproxy-supervisor connect claude alice
     """
-    from ccproxy_supervisor.deploy.connect import PROGRAMS, Door, door_of
+    from ccproxy_supervisor.deploy.connect import PROGRAMS, Gateway, door_of
     from ccproxy_supervisor.deploy.tokens import load
 
     with _plainly():
@@ -157,7 +157,7 @@ def connect(config: str | None, program: str, name: str, url: str | None, models
         token = ledger.get(name)
         assert token is not None, "it was there, or was added"
         where = (url or door_of(home, ledger.entry_points)).rstrip("/")
-        say(PROGRAMS[program](Door(where, token.secret, known)))
+        say(PROGRAMS[program](Gateway(where, token.secret, known)))
 
 
 def _models(home: Home) -> tuple[str, ...]:

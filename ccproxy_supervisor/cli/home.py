@@ -23,7 +23,7 @@ def init(home: str | None, *, no_litellm: bool) -> None:
 
     Example: ccproxy-supervisor init ~/ccproxy
     """
-    from ccproxy_supervisor.cli.litellm import shop
+    from ccproxy_supervisor.cli.litellm import maintenance
     from ccproxy_supervisor.core.settings import parse
     from ccproxy_supervisor.deploy.home import prepare, question
     from ccproxy_supervisor.edge.home import SETTINGS
@@ -37,7 +37,7 @@ def init(home: str | None, *, no_litellm: bool) -> None:
         fail(f"cannot make {place.folder}: {error.strerror}: {error.filename}")
     _open_front_door(place)
     if not no_litellm:
-        with shop(place) as opened:
+        with maintenance(place) as opened:
             settings = parse(place.read(place.settings_file))
             opened.first(settings.proxy.python, settings.upgrade.denied, settings.proxy.packages)
             plan = place.read_plan(os.environ, sys.executable)

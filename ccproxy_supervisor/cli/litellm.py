@@ -17,7 +17,7 @@ from ccproxy_supervisor.core.printable import printable
 UNPACKING = "unpacking"  # what is said while the files of all packages are put in place
 
 if TYPE_CHECKING:
-    from ccproxy_supervisor.deploy.shop import Shop
+    from ccproxy_supervisor.deploy.maintenance import Maintenance
     from ccproxy_supervisor.edge.home import Home
 
 
@@ -45,7 +45,7 @@ def upgrade(config: str | None, to: str | None, *, latest: bool, dry_run: bool, 
         wanted = None if latest else str(Version(to or pinned()))
     except InvalidVersion:
         raise click.BadParameter(f"{to} is not a version", param_hint="--to") from None
-    with shop(home_of(config), yes=yes) as opened:
+    with maintenance(home_of(config), yes=yes) as opened:
         opened.repair() if repair else opened.upgrade(wanted, dry_run=dry_run)
 
 
@@ -56,20 +56,22 @@ def rollback(config: str | None) -> None:
 
     Example: ccproxy-supervisor rollback
     """
-    with shop(home_of(config)) as opened:
+    with maintenance(home_of(config)) as opened:
         opened.rollback()
 
 
 @contextmanager
-def shop(home: Home, *, yes: bool = False) -> Iterator[Shop]:
+def maintenance(home: Home, *, yes: bool = False) -> Iterator[Maintenance]:
     """Hand out the place where LiteLLM is changed, joined to the daemon and to the person before us."""
     from ccproxy_supervisor.core.faults import ConfigError
     from ccproxy_supervisor.deploy.errors import InstallError
-    from ccproxy_supervisor.deploy.shop import Shop
+    from ccproxy_supervisor.deploy.maintenance import Maintenance
 
     progress = Bar() if sys.stdout.isatty() else Lines()
     try:
-        yield Shop(home, partial(_daemon, home), progress.say, progress.show, lambda told: yes or _confirmed(told))
+        yield Maintenance(
+            home, partial(_daemon, home), progress.say, progress.show, lambda told: yes or _confirmed(told)
+        )
     except (ConfigError, InstallError) as error:
         fail(str(error))
     except OSError as error:

@@ -17,7 +17,7 @@ DOOR = "http://127.0.0.1:8080"  # where the shipped traefik.yaml listens
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Gateway:
     """Where clients come in: *url* without a slash at the end, the *token*, and the *models* there are."""
 
     url: str
@@ -30,7 +30,7 @@ class Door:
         return [name for name in self.models if "*" not in name] or ["echo"]
 
 
-def claude(door: Door) -> str:
+def claude(door: Gateway) -> str:
     """Claude Code, and what else is made with Anthropic's SDK."""
     lines = [_export("ANTHROPIC_BASE_URL", door.url), _export("ANTHROPIC_AUTH_TOKEN", door.token)]
     if not any(name == "*" or name.startswith("claude-") for name in door.models):
@@ -38,12 +38,12 @@ def claude(door: Door) -> str:
     return "\n".join([*lines, "claude"])
 
 
-def openai(door: Door) -> str:
+def openai(door: Gateway) -> str:
     """Programs made with OpenAI's SDK."""
     return "\n".join([_export("OPENAI_BASE_URL", f"{door.url}/v1"), _export("OPENAI_API_KEY", door.token)])
 
 
-def codex(door: Door) -> str:
+def codex(door: Gateway) -> str:
     """Codex reads where to ask from a file, and the token from the environment."""
     told = f"""\
 # into ~/.codex/config.toml
@@ -61,7 +61,7 @@ wire_api = "responses"
     return told + "\n".join([_export("CCPROXY_TOKEN", door.token), "codex"])
 
 
-def opencode(door: Door) -> str:
+def opencode(door: Gateway) -> str:
     """opencode wants to be told the models too."""
     provider = {
         "npm": "@ai-sdk/openai-compatible",

@@ -25,7 +25,7 @@ SHOWN = 3  # of many releases that were passed over
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class UpgradeTools:
     """What the work needs of the world. *resolve* makes a lock for a requirement, of what was uploaded before a time (None:
     whenever that was), with more that is wanted and what is pinned; *releases* are those of LiteLLM before a time, the newest
     first.
@@ -57,7 +57,7 @@ class Upgrader:
     """Changes the LiteLLM of one home."""
 
     def __init__(
-        self, environments: Environments, advisories: Advisories, hands: Hands, keep: int = 2, wait: float = 0.0,
+        self, environments: Environments, advisories: Advisories, hands: UpgradeTools, keep: int = 2, wait: float = 0.0,
         wanted: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self._environments, self._advisories, self._hands, self._keep = environments, advisories, hands, keep

@@ -24,7 +24,7 @@ FOR_EVER = 10 * 365 * 86_400.0  # seconds; what Ollama calls for ever is longer
 
 
 @dataclass(frozen=True, slots=True)
-class Senses:
+class OllamaSignals:
     """What can be asked at any time. *flow* is None where nobody counts, *runners* where they cannot be seen."""
 
     status: Callable[[], OllamaStatus | None]
@@ -36,7 +36,7 @@ class Senses:
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class OllamaActions:
     """What can be done. *end* returns whether that runner is gone, *run* what is wrong."""
 
     fetch: Fetch
@@ -48,7 +48,12 @@ class OllamaCare:
     """*stuck* says in words why nothing is generated; empty while all is well or nothing is known."""
 
     def __init__(
-        self, senses: Senses, hands: Hands, journal: Journal, settings: OllamaSettings, models: Iterable[Model]
+        self,
+        senses: OllamaSignals,
+        hands: OllamaActions,
+        journal: Journal,
+        settings: OllamaSettings,
+        models: Iterable[Model],
     ) -> None:
         self._senses, self._hands, self._journal = senses, hands, journal
         self._wedge, self._ladder = Wedge(settings.help.patience), Ladder()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .health import LONGEST, Health
-from .orphan import PROTOCOL, Door, Reader
+from .orphan import PROTOCOL, AdoptionSocket, OrphanReader
 
 STUCK = 70  # exit status
 
@@ -25,7 +25,9 @@ class Control:
     finish unless the order names others.
     """
 
-    def __init__(self, number: int, fd: int, public_fd: int, drain: float, door: Door | None, reader: Reader) -> None:
+    def __init__(
+        self, number: int, fd: int, public_fd: int, drain: float, door: AdoptionSocket | None, reader: OrphanReader
+    ) -> None:
         self.number, self.fd, self.public_fd, self.drain, self.cut = number, fd, public_fd, drain, 0
         self._line = socket.socket(fileno=fd)
         self.loop: asyncio.AbstractEventLoop | None = None

@@ -24,7 +24,7 @@ AGAIN = 1.0  # seconds between two looks whether our door is still there
 PAUSE = 0.02  # seconds between two readings of our own output: nobody waits for it
 
 
-class Reader:
+class OrphanReader:
     """Reads what we write while nobody else does, so that no request waits for a full pipe; *ends* by stream."""
 
     def __init__(self, ends: dict[str, int], path: str, worker: int) -> None:
@@ -86,7 +86,7 @@ def _once(spool: Spool | None, stream: str, fd: int) -> int:
         return spool.lanes[stream].drop(fd)
 
 
-class Door:
+class AdoptionSocket:
     """A Unix socket by which the next supervisor finds us, at *path*; put back while we wait if somebody removes it."""
 
     def __init__(self, path: str) -> None:

@@ -16,7 +16,7 @@ from .doors import Private, Public
 from .guests import KEPT, guest_class
 from .logs import LogLines
 from .meter import Meter
-from .orphan import Door, Reader
+from .orphan import AdoptionSocket, OrphanReader
 from .served import Dropped, served
 from .servers import private_socket, server_class
 from .spool import STREAMS
@@ -136,8 +136,8 @@ def load(name: str) -> Any:
 def work(args: argparse.Namespace, load: Callable[[], Any], warmed: Callable[[], None] = lambda: None) -> None:
     """Be one worker. Never returns: an interpreter's orderly exit costs 3 s more."""
     ends = {stream: getattr(args, f"own_{stream}_fd") for stream in STREAMS}
-    reader = Reader({stream: fd for stream, fd in ends.items() if fd is not None}, args.spool, args.number)
-    door = Door(args.door) if args.door else None
+    reader = OrphanReader({stream: fd for stream, fd in ends.items() if fd is not None}, args.spool, args.number)
+    door = AdoptionSocket(args.door) if args.door else None
     control = Control(args.number, args.control_fd, args.public_fd, args.drain, door, reader)
     logs, meter = LogLines(args.log_fd, args.number), Meter(Tally(args.tally, args.number))
     sys.path.append(os.path.dirname(os.environ.get("CONFIG_FILE_PATH", "")) or os.getcwd())  # a handler's neighbours

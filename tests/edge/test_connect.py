@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from ccproxy_supervisor.cli import main
-from ccproxy_supervisor.deploy.connect import Door, claude
+from ccproxy_supervisor.deploy.connect import Gateway, claude
 from ccproxy_supervisor.deploy.tokens import load
 
 CONFIG = """
@@ -53,9 +53,9 @@ def test_a_token_is_made_once_and_shown_again(home):
 
 
 def test_claude_is_told_a_model_where_none_has_a_name_it_asks_for():
-    told = claude(Door("http://x", "t", ["llama", "qwen"]))
+    told = claude(Gateway("http://x", "t", ["llama", "qwen"]))
     assert "export ANTHROPIC_MODEL=llama\nexport ANTHROPIC_SMALL_FAST_MODEL=llama\n" in told
-    assert "ANTHROPIC_MODEL" not in claude(Door("http://x", "t", ["llama", "claude-sonnet-4-5"]))
+    assert "ANTHROPIC_MODEL" not in claude(Gateway("http://x", "t", ["llama", "claude-sonnet-4-5"]))
 
 
 def test_codex_reads_its_file_and_the_token_from_the_environment(home):

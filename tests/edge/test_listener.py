@@ -6,11 +6,11 @@ import sys
 import anyio
 import pytest
 
-from ccproxy_supervisor import takeover
+from ccproxy_supervisor import recovery
 from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.edge import listener
 from ccproxy_supervisor.edge.listener import ListenError, holder, open_listener
-from ccproxy_supervisor.takeover import Takeover
+from ccproxy_supervisor.recovery import Recovery
 
 pytestmark = pytest.mark.anyio
 
@@ -93,11 +93,11 @@ async def test_who_holds_a_taken_port_is_looked_for_seldom(monkeypatch):
         await anyio.lowlevel.checkpoint()
 
     monkeypatch.setattr(listener, "holder", lambda *at: looks.append(at) or "pid 41 (stranger)")
-    monkeypatch.setattr(takeover, "sleep", sleep)
-    monkeypatch.setattr(takeover, "current_time", lambda: virtual[0])
+    monkeypatch.setattr(recovery, "sleep", sleep)
+    monkeypatch.setattr(recovery, "current_time", lambda: virtual[0])
     held = socket.create_server(("127.0.0.1", 0))
     settings = parse(f"proxy: {{port: {port_of(held)}}}")
-    waiting = Takeover(lambda: settings, None, lambda words: False, lambda numbers: None, notes.append)
+    waiting = Recovery(lambda: settings, None, lambda words: False, lambda numbers: None, notes.append)
     with await waiting._open():
         assert len(looks) == 5
         assert len(tries) < 250

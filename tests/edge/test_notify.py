@@ -9,7 +9,7 @@ import pytest
 
 from ccproxy_supervisor.core.contacts import Contact, Contacts
 from ccproxy_supervisor.core.notices import Notice
-from ccproxy_supervisor.edge.notify import Office, UndeliveredError, deliver, office, send
+from ccproxy_supervisor.edge.notify import Notifier, UndeliveredError, deliver, notifier, send
 from ports import free_ports
 from postbox import Postbox
 
@@ -126,7 +126,9 @@ class Desk:
 
     def __init__(self, contacts, clock=DAY, well=True):
         self.notes, self.delivered, self.fails, self.clock, self.well = [], [], 0, clock, well
-        self.office = Office(contacts, "mini", lambda: self.well, self.notes.append, self.deliver, lambda: self.clock)
+        self.notifier = Notifier(
+            contacts, "mini", lambda: self.well, self.notes.append, self.deliver, lambda: self.clock
+        )
 
     def deliver(self, contact, notice, host):
         if self.fails:
@@ -140,18 +142,18 @@ class Desk:
                 await anyio.sleep(0.005)
 
     async def open(self, tasks):
-        tasks.start_soon(self.office.run)
+        tasks.start_soon(self.notifier.run)
         await anyio.wait_all_tasks_blocked()
 
 
 async def test_what_cannot_be_delivered_is_tried_again_and_noted_once(monkeypatch):
-    monkeypatch.setattr(office, "FIRST_RETRY", 0.01)
+    monkeypatch.setattr(notifier, "FIRST_RETRY", 0.01)
     desk = Desk(Contacts((Contact("ntfy"),)))
     async with anyio.create_task_group() as tasks:
         await desk.open(tasks)
         desk.fails = 3
         for title in ("one", "two"):
-            desk.office.tell(Notice("began", 1, title))
+            desk.notifier.tell(Notice("began", 1, title))
         await desk.until(lambda: len(desk.delivered) == 2)
         tasks.cancel_scope.cancel()
     assert desk.delivered == [("ntfy", "one"), ("ntfy", "two")]
@@ -171,16 +173,16 @@ async def test_a_target_that_hangs_holds_up_no_other_and_no_reload(monkeypatch):
             go.wait(20)
         quick(contact, notice, host)
 
-    desk.office = Office(
+    desk.notifier = Notifier(
         Contacts((Contact("slack"), Contact("ntfy"))), "mini", lambda: True, desk.notes.append, slow, lambda: DAY
     )
     async with anyio.create_task_group() as tasks:
         await desk.open(tasks)
-        desk.office.tell(Notice("began", 1, "one"))
+        desk.notifier.tell(Notice("began", 1, "one"))
         await desk.until(lambda: stuck.is_set() and desk.delivered == [("ntfy", "one")])
-        desk.office.adopt(Contacts((Contact("slack"), Contact("macos"))))
+        desk.notifier.adopt(Contacts((Contact("slack"), Contact("macos"))))
         await anyio.wait_all_tasks_blocked()
-        desk.office.tell(Notice("over", 1, "two"))
+        desk.notifier.tell(Notice("over", 1, "two"))
         await desk.until(lambda: ("macos", "two") in desk.delivered)
         go.set()
         await desk.until(lambda: ("slack", "two") in desk.delivered)
@@ -189,23 +191,23 @@ async def test_a_target_that_hangs_holds_up_no_other_and_no_reload(monkeypatch):
 
 
 async def test_what_is_worth_nothing_any_more_is_given_up(monkeypatch):
-    monkeypatch.setattr(office, "PATIENCE", 0.05)
-    monkeypatch.setattr(office, "FIRST_RETRY", 0.02)
+    monkeypatch.setattr(notifier, "PATIENCE", 0.05)
+    monkeypatch.setattr(notifier, "FIRST_RETRY", 0.02)
     desk = Desk(Contacts((Contact("ntfy"),)))
     desk.fails = 1000
     async with anyio.create_task_group() as tasks:
         await desk.open(tasks)
-        desk.office.tell(Notice("began", 1, "one"))
+        desk.notifier.tell(Notice("began", 1, "one"))
         await desk.until(lambda: "notice.dropped" in [note.event for note in desk.notes])
         tasks.cancel_scope.cancel()
 
 
 async def test_in_quiet_hours_nobody_is_told_and_then_once(monkeypatch):
-    monkeypatch.setattr(office, "LOOK", 0.02)
+    monkeypatch.setattr(notifier, "LOOK", 0.02)
     desk = Desk(Contacts((Contact("ntfy"), Contact("macos", urgent=True)), quiet=(1320, 420)), clock=NIGHT)
     async with anyio.create_task_group() as tasks:
         await desk.open(tasks)
-        desk.office.tell(Notice("began", 1, "Nobody is served", grave=True))
+        desk.notifier.tell(Notice("began", 1, "Nobody is served", grave=True))
         await desk.until(lambda: desk.delivered == [("macos", "Nobody is served")])
         desk.clock = DAY
         await desk.until(lambda: len(desk.delivered) == 2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_supervisor.deploy import locks, shop
+from ccproxy_supervisor.deploy import locks, maintenance
 from ccproxy_supervisor.deploy.errors import InstallError
 from world import OLD, World, lock_of
 
@@ -108,9 +108,9 @@ def test_pip_is_asked_with_the_packages_and_the_pins(monkeypatch):
         seen.append((words, what, Path(words[words.index("--constraint") + 1]).read_text()))
         raise InstallError("not here")
 
-    monkeypatch.setattr(shop.pip, "_run", run)
+    monkeypatch.setattr(maintenance.pip, "_run", run)
     with pytest.raises(InstallError, match="not here"):
-        shop.pip.resolve("litellm==1", print, (), None, ("extra>=3",), {"a": "1"})
+        maintenance.pip.resolve("litellm==1", print, (), None, ("extra>=3",), {"a": "1"})
 
     ((words, what, pinned),) = seen
     assert words[-2:] == ("litellm==1", "extra>=3")

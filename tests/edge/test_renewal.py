@@ -216,7 +216,7 @@ BEGINS, TAKES_ON = "    image = Image.this()", "    async def public_socket(self
         ("app.py", BEGINS, "    raise SystemExit(9)"),
         ("app.py", BEGINS, "    raise RuntimeError('in vain')"),
         ("app.py", BEGINS, "    return 9"),
-        ("takeover.py", TAKES_ON, TAKES_ON + "\n        raise ValueError('in vain')"),
+        ("recovery.py", TAKES_ON, TAKES_ON + "\n        raise ValueError('in vain')"),
     ],
 )
 def test_one_that_ends_before_it_has_taken_over_is_followed_by_the_one_before(daemon, builds, name, line, fault):

@@ -17,11 +17,11 @@ from click.testing import CliRunner
 from ccproxy_supervisor.cli import litellm
 from ccproxy_supervisor.cli.home import init
 from ccproxy_supervisor.core.model import SUPERSEDED
-from ccproxy_supervisor.deploy import locks, shop
+from ccproxy_supervisor.deploy import locks, maintenance
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.home import prepare
-from ccproxy_supervisor.deploy.shop import Shop
+from ccproxy_supervisor.deploy.maintenance import Maintenance
 from ccproxy_supervisor.deploy.upgrade import Target
 from ccproxy_supervisor.edge import upgrades
 from ccproxy_supervisor.edge.home import Home
@@ -323,10 +323,10 @@ def place(tmp_path, monkeypatch):
     """A home as `init` makes it, on OLD; pip is a stand-in."""
     folder = tmp_path / "home"
     prepare(folder, [].append)
-    monkeypatch.setattr(shop.pip, "install", lambda python, lock, progress, inherit: fill(python, lock))
-    monkeypatch.setattr(shop.pip, "resolve", lambda requirement, *_: resolved(requirement))
+    monkeypatch.setattr(maintenance.pip, "install", lambda python, lock, progress, inherit: fill(python, lock))
+    monkeypatch.setattr(maintenance.pip, "resolve", lambda requirement, *_: resolved(requirement))
     (folder / "config.yaml").write_text(ECHO)
-    shop.install(Environments(folder), OLD + ".1", lock_of(OLD + ".1"), fill, [].append)
+    maintenance.install(Environments(folder), OLD + ".1", lock_of(OLD + ".1"), fill, [].append)
     Environments(folder).switch(Environments(folder).find(OLD + ".1"))
     return Home(folder / "supervisor.yaml")
 
@@ -338,7 +338,7 @@ def resolved(requirement):
 
 def opened(place, daemon, said=None, agrees=False):
     say = (said if said is not None else []).append
-    return Shop(place, daemon, say, lambda *_: None, lambda _: agrees)
+    return Maintenance(place, daemon, say, lambda *_: None, lambda _: agrees)
 
 
 WELL = {"/canary": {"ok": True, "detail": "", "seconds": 1.0}, "/restart": {"result": "rolled", "detail": ""}}
@@ -450,7 +450,7 @@ def test_an_order_that_takes_over_a_roll_is_waited_for(place):
 
 def test_after_a_failed_roll_the_workers_are_brought_back_and_what_they_run_from_is_kept(place):
     failed = {"result": "failed", "detail": "never ready"}
-    shop.install(Environments(place.folder), "1.0.0", lock_of("1.0.0"), fill, [].append)
+    maintenance.install(Environments(place.folder), "1.0.0", lock_of("1.0.0"), fill, [].append)
     place.settings_file.write_text("upgrade: {keep: 1}\n")
     daemon = Told(WELL | {"/restart": failed, "/reload": failed, "/status": workers(place, NEW, OLD + ".1")})
 
@@ -462,7 +462,7 @@ def test_after_a_failed_roll_the_workers_are_brought_back_and_what_they_run_from
 
 
 def test_a_daemon_that_does_not_say_what_it_runs_from_keeps_everything(place):
-    shop.install(Environments(place.folder), "1.0.0", lock_of("1.0.0"), fill, [].append)
+    maintenance.install(Environments(place.folder), "1.0.0", lock_of("1.0.0"), fill, [].append)
 
     def daemon(method, path, body, timeout):
         if path == "/status":
@@ -477,7 +477,7 @@ def test_a_daemon_that_does_not_say_what_it_runs_from_keeps_everything(place):
 def test_what_was_in_use_is_looked_at_when_nobody_else_is_at_work(place):
     """A second upgrade waits for the first; what it finds then is where it started from."""
     environments, said = Environments(place.folder), []
-    shop.install(environments, NEW, lock_of(NEW), fill, [].append)
+    maintenance.install(environments, NEW, lock_of(NEW), fill, [].append)
 
     def say(text):
         said.append(text)
@@ -487,7 +487,7 @@ def test_what_was_in_use_is_looked_at_when_nobody_else_is_at_work(place):
 
     first = environments.lock(lambda: None)
     first.__enter__()
-    Shop(place, Told(WELL), say, lambda *_: None, lambda _: False).rollback()
+    Maintenance(place, Told(WELL), say, lambda *_: None, lambda _: False).rollback()
 
     assert said[0] == "waiting for another installation to end"
     assert said[-1] == f"LiteLLM {OLD}.1 is in use again"
@@ -497,7 +497,7 @@ def test_what_was_in_use_is_looked_at_when_nobody_else_is_at_work(place):
 
 def test_a_dry_run_that_waited_writes_nothing(place):
     environments = Environments(place.folder)
-    shop.install(environments, NEW, lock_of(NEW), fill, [].append)
+    maintenance.install(environments, NEW, lock_of(NEW), fill, [].append)
 
     def say(text):
         if text.startswith("waiting"):
@@ -506,7 +506,7 @@ def test_a_dry_run_that_waited_writes_nothing(place):
 
     first = environments.lock(lambda: None)
     first.__enter__()
-    Shop(place, Told({}), say, lambda *_: None, lambda _: False).upgrade(NEW, dry_run=True)
+    Maintenance(place, Told({}), say, lambda *_: None, lambda _: False).upgrade(NEW, dry_run=True)
 
     assert upgrades.read(place.run) is None
 
@@ -536,7 +536,7 @@ def test_init_installs_no_denied_version(empty):
 
 
 def test_init_heeds_the_denied_versions_of_the_settings(empty, monkeypatch):
-    monkeypatch.setattr(shop.pip, "install", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr(maintenance.pip, "install", lambda *_: pytest.fail("downloaded"))
     empty.settings_file.write_text(f"upgrade: {{denied: ['{OLD}']}}\n")
 
     result = CliRunner().invoke(init, [str(empty.folder)])
@@ -545,7 +545,7 @@ def test_init_heeds_the_denied_versions_of_the_settings(empty, monkeypatch):
 
 
 def test_init_looks_at_an_environment_before_it_takes_it(empty):
-    new = shop.install(Environments(empty.folder), OLD, lock_of(OLD), fill, [].append)
+    new = maintenance.install(Environments(empty.folder), OLD, lock_of(OLD), fill, [].append)
     next(new.path.glob("lib/*/site-packages")).joinpath("evil.pth").write_text("import os\n")
 
     with pytest.raises(RefusedError, match=r"evil\.pth would run code"):
@@ -556,9 +556,9 @@ def test_init_looks_at_an_environment_before_it_takes_it(empty):
 
 def test_a_faulty_configuration_is_told_before_anything_is_downloaded(place, monkeypatch):
     place.settings_file.write_text("proxy: {prot: 1}\n")
-    monkeypatch.setattr(shop.pip, "install", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr(maintenance.pip, "install", lambda *_: pytest.fail("downloaded"))
 
-    with pytest.raises(shop.ConfigError, match=r"proxy\.prot"):
+    with pytest.raises(maintenance.ConfigError, match=r"proxy\.prot"):
         opened(place, Told(WELL)).upgrade(NEW, dry_run=False)
 
 

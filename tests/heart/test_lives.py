@@ -338,7 +338,7 @@ async def test_a_worker_that_shrinks_before_its_replacement_begins_crashes_nobod
 
     async def shrink(supervisor):
         (worker,) = supervisor.pool.workers
-        await supervisor.pool.bell.until(lambda: worker.outgrown is not None)
+        await supervisor.pool.condition.wait_for(lambda: worker.outgrown is not None)
         worker.outgrown = None
         await anyio.sleep(10)
 

@@ -92,7 +92,7 @@ async def test_there_is_always_a_serving_worker_during_a_roll(stage, opened):
             nonlocal lowest
             while True:
                 lowest = min(lowest, supervisor.pool.serving)
-                await supervisor.pool.bell.rung()
+                await supervisor.pool.condition.notified()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(look)

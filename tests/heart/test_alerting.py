@@ -7,9 +7,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from ccproxy_supervisor.alerting import Alerting
 from ccproxy_supervisor.core.model import Cause, Note, OllamaStatus, Reloaded
 from ccproxy_supervisor.core.troubles import standing
-from ccproxy_supervisor.telling import Telling
 from stage import curtain, patched, plan_of, refusal
 
 pytestmark = pytest.mark.anyio
@@ -20,12 +20,12 @@ class House:
 
     def __init__(self, stage, plan):
         self.stage, self.told, self.ollama = stage, [], OllamaStatus(up=True)
-        self.telling = Telling(self.troubles, self.hear, lambda data: data.replace(b"hunter2", b"***"))
+        self.alerting = Alerting(self.troubles, self.hear, lambda data: data.replace(b"hunter2", b"***"))
         note = stage.journal
 
         def journal(event):
             note(event)
-            self.telling(event)
+            self.alerting(event)
 
         stage.journal = journal
         self.supervisor = stage.supervisor(plan)
@@ -40,10 +40,10 @@ class House:
         async with curtain() as tasks:
             tasks.start_soon(self.supervisor.run)
             await anyio.lowlevel.checkpoint()
-            tasks.start_soon(self.telling.run)
+            tasks.start_soon(self.alerting.run)
             await act()
             self.supervisor.stop("test")
-            await self.supervisor.pool.bell.until(lambda: not self.supervisor.pool.workers)
+            await self.supervisor.pool.condition.wait_for(lambda: not self.supervisor.pool.workers)
             tasks.cancel_scope.cancel()
 
 
@@ -93,10 +93,10 @@ async def test_thirty_faults_are_each_told_once_and_over_once_within_half_a_minu
             await house.supervisor.reload("test")
         else:
             house.ollama = OllamaStatus(up=False, detail="connection refused")
-            house.telling(house.ollama)
+            house.alerting(house.ollama)
             await anyio.sleep(12)
             house.ollama = OllamaStatus(up=True)
-            house.telling(house.ollama)
+            house.alerting(house.ollama)
 
     async def day():
         await anyio.sleep(60)
@@ -142,7 +142,7 @@ async def test_an_order_that_was_overtaken_is_no_incident(stage):
     async def order():
         await anyio.sleep(10)
         for detail in ("superseded by a newer order; keeping generation 1", "stopping; keeping generation 1"):
-            house.telling(Reloaded("failed", detail, "test"))
+            house.alerting(Reloaded("failed", detail, "test"))
         await anyio.sleep(60)
 
     await house.live(order)
@@ -151,7 +151,7 @@ async def test_an_order_that_was_overtaken_is_no_incident(stage):
 
 async def test_what_became_of_an_earlier_supervisor_is_told(stage):
     house = House(stage, plan_of())
-    house.telling.remember("The supervisor was killed.")
+    house.alerting.remember("The supervisor was killed.")
 
     await house.live(lambda: anyio.sleep(60))
 
@@ -166,10 +166,10 @@ async def test_an_ollama_that_generates_nothing_is_told_once_and_its_recovery_to
     async def hang():
         await anyio.sleep(60)
         house.ollama = OllamaStatus(up=True, stuck="llama2 answers nothing")
-        house.telling(Note("ollama.stuck", "warning"))
+        house.alerting(Note("ollama.stuck", "warning"))
         await anyio.sleep(60)
         house.ollama = OllamaStatus(up=True)
-        house.telling(Note("ollama.recovered"))
+        house.alerting(Note("ollama.recovered"))
         await anyio.sleep(600)
 
     await house.live(hang)

@@ -25,7 +25,7 @@ def restore_folder(path: Path, *, private: bool = False) -> bool:
     return True
 
 
-class Keeper:
+class Restorer:
     """*things* are asked for at each look: by name, what puts the thing back and returns True if it was gone. Folders come
     first. They are called in a thread: a dead disk must not hold up the event loop."""
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from ccproxy_supervisor.board import Board, Samples, Scene
 from ccproxy_supervisor.core.checks import by_name
 from ccproxy_supervisor.core.deployment import Model
 from ccproxy_supervisor.core.health import Heard, ModelHealth
 from ccproxy_supervisor.core.model import OllamaStatus, Reloaded
 from ccproxy_supervisor.core.settings import ModelSettings
+from ccproxy_supervisor.overview import Overview, Samples, Scene
 from stage import plan_of
 
 pytestmark = pytest.mark.anyio
@@ -22,9 +22,9 @@ def health():
     return kept
 
 
-def board(health, ollama=None):
+def overview(health, ollama=None):
     samples = Samples(lambda _: None, lambda: 0.0)
-    return Board(
+    return Overview(
         "/home",
         lambda: Scene(plan_of(), []),
         samples,
@@ -39,7 +39,7 @@ def board(health, ollama=None):
 
 
 async def test_a_model_whose_failure_no_longer_counts_is_not_asked_and_no_reason(health):
-    told = board(health)
+    told = overview(health)
     for _ in range(2):
         health.heard("llama", Heard(healthy=False, detail="runner died"), NOON)
     assert "model llama fails: runner died" in told.document()["reasons"]
@@ -53,7 +53,7 @@ async def test_a_model_whose_failure_no_longer_counts_is_not_asked_and_no_reason
 
 async def test_two_deployments_under_one_name_are_one_row_that_counts_them(health):
     health.heard("llama", Heard(healthy=True, well=1, detail="1 of 2: late"), NOON)
-    told = board(health)
+    told = overview(health)
     (model,) = told.document()["models"]
     assert model == {
         "name": "llama", "healthy": True, "checked": "2026-11-23T12:00:00Z", "detail": "1 of 2: late", "asked": True,
@@ -63,12 +63,12 @@ async def test_two_deployments_under_one_name_are_one_row_that_counts_them(healt
 
 
 async def test_ollama_is_shown_as_its_watch_knows_it_now(health):
-    assert board(health).document()["ollama"] is None
-    assert board(health, OllamaStatus(up=True, version="1")).document()["ollama"]["version"] == "1"
+    assert overview(health).document()["ollama"] is None
+    assert overview(health, OllamaStatus(up=True, version="1")).document()["ollama"]["version"] == "1"
 
 
 async def test_the_reload_that_is_shown_is_the_one_ordered_last(health):
-    told = board(health)
+    told = overview(health)
     for order, result in ((1, "rolled"), (3, "refused"), (2, "rolled")):
         told(Reloaded(result, "", "SIGHUP", order=order))
     assert told.document()["reload"]["result"] == "refused"

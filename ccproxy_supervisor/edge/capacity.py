@@ -10,7 +10,7 @@ from pathlib import Path
 from ccproxy_supervisor.core.exposition import Family, Gauge
 
 
-class Room:
+class Capacity:
     """A collector; both callables are asked at every scrape, so that a reload needs no word to it."""
 
     def __init__(self, logs: Callable[[], Path], memory: Callable[[], int | None]) -> None:

@@ -22,7 +22,7 @@ from ccproxy_supervisor.deploy.advisories import advisories
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.errors import InstallError, RefusedError
 from ccproxy_supervisor.deploy.litellm import Condensed, Fill, Say, examine, install
-from ccproxy_supervisor.deploy.upgrade import Hands, Target, Upgrader
+from ccproxy_supervisor.deploy.upgrade import Target, Upgrader, UpgradeTools
 from ccproxy_supervisor.edge import incidents, upgrades
 from ccproxy_supervisor.edge.home import Home
 
@@ -33,7 +33,7 @@ Action = Literal["install", "upgrade", "rollback", "repair"]
 Result = Literal["done", "refused", "failed"]
 
 
-class Shop:
+class Maintenance:
     """*show* gets (done, of how many, what) while packages come in; *confirm* asks a person a question."""
 
     def __init__(
@@ -109,7 +109,7 @@ class Shop:
             raise RefusedError(
                 f"cannot change LiteLLM: {self._environments.link} is not from init; move it away, run init"
             )
-        hands = Hands(
+        hands = UpgradeTools(
             resolve=partial(self._resolve, inherit),
             releases=partial(pip.releases, "litellm"),
             fill=self._filler(inherit), prove=self._prove, roll=self._roll, follow=self._follow, named=self._named,

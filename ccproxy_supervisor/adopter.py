@@ -34,7 +34,7 @@ class Stranger:
         return None
 
 
-class Adopting:
+class Adopter:
     """*capture* goes on with the pipes of a worker in the folder *run*."""
 
     def __init__(self, run: Path, capture: Callable[[int, Mapping[str, int]], Capture], journal: Journal) -> None:

@@ -6,11 +6,11 @@ import anyio
 import pytest
 import trio.testing
 
-from ccproxy_supervisor.caring import flow
 from ccproxy_supervisor.core.deployment import Model
 from ccproxy_supervisor.core.doubt import Path
 from ccproxy_supervisor.core.model import Traffic
 from ccproxy_supervisor.core.wedge import Flow
+from ccproxy_supervisor.upstreams import flow
 
 pytestmark = pytest.mark.anyio
 MODELS = (

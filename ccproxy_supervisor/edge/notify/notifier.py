@@ -24,7 +24,7 @@ LOOK = 60.0  # seconds between two looks at whether quiet hours are over: a slee
 Deliver = Callable[[Contact, Notice, str], None]
 
 
-class Courier:
+class Delivery:
     """Delivers to one target, in order, in a thread."""
 
     def __init__(self, contact: Contact, host: str, journal: Journal, deliver: Deliver) -> None:
@@ -73,7 +73,7 @@ class Courier:
         self._journal(Note("notice.failed", "warning", facts) if reason else Note("notice.resumed", fields=facts))
 
 
-class Office:
+class Notifier:
     """Hands notices to the couriers. *well* says whether the service serves: then the heart beats."""
 
     def __init__(
@@ -82,22 +82,22 @@ class Office:
     ) -> None:  # fmt: skip
         self._host, self._well, self._journal, self._deliver, self._clock = host, well, journal, deliver, clock
         self._changed = anyio.Event()
-        self._couriers: dict[Contact, Courier] = {}
+        self._deliveries: dict[Contact, Delivery] = {}
         self.adopt(contacts)
 
     def adopt(self, contacts: Contacts) -> None:
         """Go on with other *contacts*; who stays keeps what is still to be delivered."""
         self._contacts = contacts
-        known = self._couriers
-        self._couriers = {
-            each: known.get(each) or Courier(each, self._host, self._journal, self._deliver)
+        known = self._deliveries
+        self._deliveries = {
+            each: known.get(each) or Delivery(each, self._host, self._journal, self._deliver)
             for each in contacts.targets
         }
         self._changed.set()
 
     def tell(self, notice: Notice) -> None:
         now = self._clock()
-        for courier in self._couriers.values():
+        for courier in self._deliveries.values():
             for each in courier.outbox.put(notice, time.strftime("%H:%M", now), quiet=self._quiet(now)):
                 courier.take(each)
 
@@ -105,7 +105,7 @@ class Office:
         while True:
             self._changed = anyio.Event()
             async with anyio.create_task_group() as tasks:
-                for courier in self._couriers.values():
+                for courier in self._deliveries.values():
                     tasks.start_soon(courier.run)
                 if self._contacts.quiet:
                     tasks.start_soon(self._wake)
@@ -121,7 +121,7 @@ class Office:
         while True:
             await anyio.sleep(LOOK)
             if not self._quiet(self._clock()):
-                for courier in self._couriers.values():
+                for courier in self._deliveries.values():
                     for each in courier.outbox.end():
                         courier.take(each)
 

@@ -19,7 +19,7 @@ from ccproxy_supervisor.seat import Slot
 SEEN = 300.0  # seconds after which all is saved anew though nothing happened: what a crash may leave unrecorded
 
 
-class Handover:
+class Persistence:
     """A listener of the journal; *leftovers* of an earlier supervisor are handed on until they are gone."""
 
     def __init__(

@@ -40,7 +40,7 @@ class Image:
         return cls(entry, arrival, Signals(arrival.handed.signals))
 
 
-class Renewing:
+class Renewer:
     """*plan* is the one in force, *read* gives the one on disk; *activated* tells whether the service manager holds the public
     socket, *up* whether we have taken over. *restarts* and *renewals* count what happened to this home's supervisors."""
 

@@ -3,11 +3,11 @@
 import pytest
 
 from ccproxy_supervisor.core.model import Note
-from ccproxy_supervisor.door import Door, each
+from ccproxy_supervisor.event_bus import EventBus, each
 
 
 def test_a_listener_that_raises_keeps_nobody_from_hearing_and_is_noted_once():
-    heard, door = [], Door()
+    heard, door = [], EventBus()
 
     def deaf(event):
         raise OSError(28, "No space left on device")

@@ -8,7 +8,7 @@ from typing import Any
 from ccproxy_supervisor.core.model import Child, Event, Probed
 
 
-class Herald:
+class HealthFeed:
     """A listener of the journal, to be told after those that *health* asks."""
 
     def __init__(self, health: Callable[[], dict[str, Any]], children: Callable[[], Iterable[Child]]) -> None:

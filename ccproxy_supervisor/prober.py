@@ -18,7 +18,7 @@ PROBE = 1 << 16  # bytes of a probe's answer
 REPORT = 1 << 20  # bytes of a report on a model
 
 
-class Asking:
+class Prober:
     """*visit* connects to a worker by number, or raises OSError; *plan* is the one in force: its key is sent along."""
 
     def __init__(self, visit: Callable[[int], socket.socket], plan: Callable[[], Plan], fetch: Fetch) -> None:

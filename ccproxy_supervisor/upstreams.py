@@ -18,7 +18,7 @@ from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.values import is_loopback
 from ccproxy_supervisor.core.wedge import Flow, Key, Runner
 from ccproxy_supervisor.edge import command, runners
-from ccproxy_supervisor.edge.care import Hands, OllamaCare, Senses
+from ccproxy_supervisor.edge.care import OllamaActions, OllamaCare, OllamaSignals
 from ccproxy_supervisor.edge.models import ModelWatch
 from ccproxy_supervisor.edge.ollama import OllamaWatch
 from ccproxy_supervisor.edge.warming import Warming
@@ -46,7 +46,7 @@ class Surroundings:
     journal: Journal
 
 
-class Caring:
+class Upstreams:
     """Four parts, built and told of each plan together."""
 
     def __init__(
@@ -59,10 +59,10 @@ class Caring:
             spared, self._ollama.harmless, around.busy, tell, around.wall, settings.models, models
         )
         status = lambda: self._ollama.status  # noqa: E731 - as it is then
-        senses = Senses(
+        senses = OllamaSignals(
             status, around.flow, self.views, aside(partial(_runners, around.plan)), around.grace, around.wall
         )
-        hands = Hands(around.fetch, aside(runners.end), command.run)
+        hands = OllamaActions(around.fetch, aside(runners.end), command.run)
         self._care = OllamaCare(senses, hands, tell, ollama, models)
         self._warming = Warming(around.ask, status, aside(partial(_server, around.plan)), tell, ollama, models)
 

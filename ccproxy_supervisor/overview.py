@@ -85,7 +85,7 @@ class Scene:
     why: str = ""
 
 
-class Board:
+class Overview:
     """A listener of the journal that answers `/status`. What others know it asks them for, at every look."""
 
     def __init__(

@@ -14,7 +14,7 @@ from ccproxy_supervisor.core.notices import Notice, Notices, Trouble
 from ccproxy_supervisor.core.troubles import Happened
 
 
-class Telling:
+class Alerting:
     """A listener of the journal. *standing* says what is wrong now, *tell* takes what to tell, *mask* hides secrets."""
 
     def __init__(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anyio import create_task_group, current_time, sleep
 
-from ccproxy_supervisor.adopting import Adopting
+from ccproxy_supervisor.adopter import Adopter
 from ccproxy_supervisor.core.model import Journal, Note
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.edge.activation import ActivationError, public_sockets
@@ -24,19 +24,19 @@ LATER = 1.0  # seconds between two tries once it has been taken for so long
 RETRY = 0.25  # seconds between two tries for a port that somebody else holds
 
 
-class Takeover:
+class Recovery:
     """*settings* is asked at each try: a reload may have named another port. *ours* knows our workers' command lines,
     *collect* writes what workers had to say that are gone, but for the numbers that it is given; *inherit* gives the public
     socket of that address if this process has it already. *why* says what is waited for."""
 
     def __init__(
-        self, settings: Callable[[], Settings], adopting: Adopting, ours: Callable[[list[str]], bool],
+        self, settings: Callable[[], Settings], adopter: Adopter, ours: Callable[[list[str]], bool],
         collect: Callable[[set[int]], object], inherit: Callable[[str, int], socket.socket | None], journal: Journal,
     ) -> None:  # fmt: skip
         self.why = ""
         self.activated = False  # the service manager holds the public socket
         self._inherit = inherit
-        self._settings, self._adopting, self._journal = settings, adopting, journal
+        self._settings, self._adopter, self._journal = settings, adopter, journal
         self._ours, self._collect = ours, collect
         self._leftovers: list[Leftover] = []
 
@@ -47,8 +47,8 @@ class Takeover:
 
     async def find(self, recorded: tuple[Recorded, ...]) -> None:
         """Take on the workers that wait for us, and ask others to drain and leave."""
-        declined, adopting = await self._adopting.find(), self._adopting
-        others = {record.pid: record for record in (*declined, *recorded) if record.pid not in adopting.pids}
+        declined, adopter = await self._adopter.find(), self._adopter
+        others = {record.pid: record for record in (*declined, *recorded) if record.pid not in adopter.pids}
         self._leftovers = leftovers(others.values(), self._ours)
         for leftover in self._leftovers:
             leftover.ask()
@@ -71,7 +71,7 @@ class Takeover:
         """Return the socket that this process has, that the service manager holds for us, or that our workers share, or open
         it; a port that is taken is waited for."""
         host, port = self._settings().proxy.host, self._settings().proxy.port
-        if had := self._inherit(host, port) or self._handed() or self._adopting.listener(host, port):
+        if had := self._inherit(host, port) or self._handed() or self._adopter.listener(host, port):
             return had
         async with create_task_group() as tasks:
             tasks.start_soon(self._kill_after, self._settings().proxy.kill_timeout)

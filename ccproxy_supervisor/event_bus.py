@@ -8,7 +8,7 @@ from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import Event, Journal, Note
 
 
-class Door:
+class EventBus:
     """Tells every listener, whatever another one makes of it; who fails is noted once for each kind of error."""
 
     def __init__(self) -> None:
