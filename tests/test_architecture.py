@@ -50,10 +50,11 @@ ROOMS = (
 FLOORS = {
     "core": (set(), WORDS | VALUES | {"pydantic", "pydantic_core", "yaml"}),
     **{noun: ({"core", *HEART[:place]}, WORDS | {"anyio"}) for place, noun in enumerate(HEART)},
-    "edge": ({"core", "launcher"}, ANYTHING | DAEMON),
+    "system": (set(), ANYTHING),
+    "edge": ({"core", "launcher", "system"}, ANYTHING | DAEMON),
     **{noun: ({"core", *HEART, "edge", *ROOMS[:place]}, ANYTHING | DAEMON) for place, noun in enumerate(ROOMS)},
     "launcher": (set(), ANYTHING | {"litellm", "uvicorn", "uvloop"}),  # it runs in LiteLLM's environment
-    "deploy": ({"core", "edge"}, ANYTHING | {"anyio", "packaging", "psutil", "yaml"}),
+    "deploy": ({"core", "edge", "system"}, ANYTHING | {"anyio", "packaging", "psutil", "yaml"}),
     "selftest": ({"core", "launcher", "edge", "deploy"}, ANYTHING | {"anyio", "psutil", "yaml"}),
     "view": ({"core"}, ANYTHING | {"rich"}),
     "cli": (

@@ -52,7 +52,7 @@ def traefik(
             _compare(home, settings, tokens.load(_ledger(home)).directed(path, entry_points))
             return
         if targets:
-            tokens.put(Path(targets).absolute(), fleet.targets(settings), 0o644)
+            tokens.put_text(Path(targets).absolute(), fleet.targets(settings), 0o644)
         if output == "-":
             say(front.current(home, settings, tokens.load(_ledger(home)).directed(None, entry_points)), nl=False)
             return

@@ -18,6 +18,7 @@ from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.deploy.fleet import authority
 from ccproxy_supervisor.deploy.litellm import Say
 from ccproxy_supervisor.edge.fetch import fetch
+from ccproxy_supervisor.system.files import put
 
 FILES = ("supervisor.yaml", "config.yaml", "echo.py")
 OLLAMA = "http://127.0.0.1:11434"
@@ -38,7 +39,7 @@ def prepare(home: Path, say: Say) -> None:
         if not os.path.lexists(home / name):
             default = (files("ccproxy_supervisor") / "data" / "config" / name).read_text()
             added = anyio.run(ollama_models) if name == "config.yaml" else ""
-            _write(home / name, (default + added).encode())
+            put(home / name, (default + added).encode())
             say(f"wrote {home / name}" + (" with Ollama's models" if added else ""))
 
 
@@ -68,11 +69,3 @@ def question(home: Path, plan: Plan) -> str:
     key = f'-H "x-api-key: $(cat {shlex.quote(str(home / "master.key"))})" ' if proxy.auth == "master-key" else ""
     url = f"http://{authority(proxy.host, proxy.port)}/v1/messages"
     return f"curl -N {url} {key}-H 'content-type: application/json' -d {shlex.quote(body)}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    draft = path.with_name(f".{path.name}.new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(data)
-    draft.rename(path)

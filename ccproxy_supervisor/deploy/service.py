@@ -23,6 +23,7 @@ from ccproxy_supervisor.deploy.launchd import (
 )
 from ccproxy_supervisor.deploy.program import Run
 from ccproxy_supervisor.edge.person import Owner, acting_as
+from ccproxy_supervisor.system.files import put
 
 PAUSE = 0.25  # seconds between two looks
 PATIENCE = 15.0  # seconds beyond what a step may take by itself
@@ -230,12 +231,8 @@ def make_folder(folder: Path) -> None:
 
 def write_plist(file: Path, content: bytes) -> None:
     """Replace *file* in one step, 0644: launchd refuses what a group could write."""
-    partial = file.with_name(f".{file.name}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.chmod(0o644)
-        partial.replace(file)
+        put(file, content, 0o644)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ServiceError(f"cannot write {file}: {error.strerror}") from error

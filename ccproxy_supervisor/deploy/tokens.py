@@ -10,10 +10,12 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from ccproxy_supervisor.system.files import put
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 SECRET = re.compile(r"[A-Za-z0-9_-]{32,256}")
@@ -101,25 +103,14 @@ def _ledger(value: Any) -> Ledger:
 
 
 def save(path: Path, ledger: Ledger) -> None:
-    put(path, json.dumps(asdict(ledger), indent=1) + "\n")
+    put_text(path, json.dumps(asdict(ledger), indent=1) + "\n")
 
 
-def put(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace *path* in one step: whoever looks sees the old file or the new one, never a part of either."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+def put_text(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace *path* for good; raises `TokenError`."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(descriptor, mode)  # whatever the umask says
-                file.write(text)
-                file.flush()
-                os.fsync(descriptor)
-            beside.replace(path)
-        finally:
-            with suppress(FileNotFoundError):
-                beside.unlink()
+        put(path, text.encode(), mode, durable=True)
     except OSError as error:
         raise TokenError(f"cannot write {path}: {error.strerror}; it is as it was") from None
 

@@ -13,7 +13,7 @@ from ccproxy_supervisor.core.envfile import parse_env
 from ccproxy_supervisor.core.litellm import MASTER_KEY
 from ccproxy_supervisor.core.settings import Settings
 from ccproxy_supervisor.deploy.fleet import PEER, authority, balancer
-from ccproxy_supervisor.deploy.tokens import Ledger, Token, put
+from ccproxy_supervisor.deploy.tokens import Ledger, Token, put_text
 from ccproxy_supervisor.edge.home import Home
 
 #: What clients may ask for. Nothing that administers LiteLLM: in `auth: master-key` every client speaks with its key.
@@ -62,7 +62,7 @@ def current(home: Home, settings: Settings, ledger: Ledger) -> str:
 def publish(home: Home, settings: Settings, ledger: Ledger) -> Path:
     """Replace Traefik's file in one step; an emptied one, even for a moment, would make every route a 404."""
     path = output(home, ledger)
-    put(path, current(home, settings, ledger))
+    put_text(path, current(home, settings, ledger))
     return path
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ccproxy_supervisor.core.model import Journal, Note
 from ccproxy_supervisor.core.plan import COUNTERS, Birth
+from ccproxy_supervisor.system.files import put
 
 _NOT_LINKED = frozenset({"run", "__pycache__"})  # this folder is in the one; Python writes into the other
 
@@ -66,13 +67,7 @@ def _write(path: Path, data: bytes) -> None:
         if not path.is_symlink() and path.read_bytes() == data:
             return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-            file.write(data)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    put(path, data)
 
 
 def _link(original: Path, place: Path, kept: set[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 from ccproxy_supervisor.core.incident import headline, helpless, incident, utc
 from ccproxy_supervisor.core.model import Event, Helped, Journal, Note, Probed, State, Transition
+from ccproxy_supervisor.system.files import put
 
 KEEP = 50
 LARGEST = 1 << 20  # bytes of a record
@@ -141,13 +141,7 @@ def write(directory: Path, record: dict[str, Any], keep: int = KEEP) -> Path:
     stamp = record["at"].replace("-", "").replace(":", "")
     worker = f"-{record['worker']}" if "worker" in record else ""
     path = directory / f"{stamp}-{record['cause']}{worker}.json"
-    partial = directory / f".{path.name}.tmp"
-    try:
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-            json.dump(record, file, indent=1)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    put(path, json.dumps(record, indent=1).encode())
     for old in sorted(directory.glob("*.json"))[:-keep]:
         old.unlink(missing_ok=True)
     return path

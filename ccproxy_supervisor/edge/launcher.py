@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from ccproxy_supervisor.core.model import SpawnError
+from ccproxy_supervisor.system.files import put
 
 PACKAGE = Path(__file__).parents[1] / "launcher"
 NAME = "litellm-launcher-"  # who asks `ps` for litellm finds its workers by it
@@ -38,7 +39,7 @@ class Launcher:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, text in self._files.items():
                 if not _holds(self._folder / name, text):
-                    _put(self._folder / name, text)
+                    put(self._folder / name, text)
         except OSError as error:
             if not all(_holds(PACKAGE / name, text) for name, text in self._files.items()):
                 raise SpawnError(f"cannot keep a copy of the launcher in {self._folder}: {error.strerror}") from error
@@ -73,10 +74,3 @@ def _holds(path: Path, text: bytes) -> bool:
         return path.read_bytes() == text
     except OSError:
         return False
-
-
-def _put(path: Path, text: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(text)
-    draft.rename(path)

@@ -18,6 +18,7 @@ from ccproxy_supervisor.core.history import Day
 from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import Ending, Journal, Note
 from ccproxy_supervisor.core.policy import Record
+from ccproxy_supervisor.system.files import put
 
 LONGEST = 1 << 20  # bytes of a file that could be ours
 SAME_START = 1.0  # seconds between two readings of one process's start time
@@ -105,15 +106,7 @@ class StateFile:
             return True
 
     def _put(self, data: bytes) -> None:
-        partial = self._path.with_name(f".{self._path.name}.tmp")
-        try:
-            with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(data)
-            partial.replace(self._path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
-            raise
+        put(self._path, data)
         self._written = data
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from ccproxy_supervisor.core.exposition import Family, Gauge
+from ccproxy_supervisor.system.files import put
 
 FILE = "upgrade.json"
 _LARGEST = 1 << 16
@@ -46,11 +46,8 @@ def read(run: Path) -> Upgrade | None:
 
 def write(run: Path, upgrade: Upgrade) -> None:
     """Replace the file whole. A full disk costs this note, nothing else."""
-    partial = run / f".{FILE}.tmp"
     with suppress(OSError):
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(_UPGRADE.dump_json(upgrade))
-        partial.replace(run / FILE)
+        put(run / FILE, _UPGRADE.dump_json(upgrade))
 
 
 class Upgrades:

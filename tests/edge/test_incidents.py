@@ -8,6 +8,7 @@ import pytest
 from ccproxy_supervisor.core.model import Cause, Ending, Note, OllamaStatus, Probed, State, Transition, Verdict
 from ccproxy_supervisor.edge import incidents as edge
 from ccproxy_supervisor.edge.incidents import Incidents, read, write
+from ccproxy_supervisor.system import files
 
 AT = 1_795_420_800.0
 
@@ -116,11 +117,10 @@ def test_a_write_that_fails_is_counted_and_told_in_the_event_loop(incidents, tol
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
-    def full(record, file, **style):
-        file.write('{"at"')
+    def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(edge.json, "dump", full)
+    monkeypatch.setattr(files.os, "fchmod", full)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, {"at": "2026-11-23T08:00:00Z", "cause": "exited"})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ccproxy_supervisor.deploy.tokens import SECRET, Ledger, TokenError, load, locked, put, save
+from ccproxy_supervisor.deploy.tokens import SECRET, Ledger, TokenError, load, locked, put_text, save
 
 NOW = "2026-11-23T08:00:00Z"
 
@@ -84,7 +84,7 @@ UNSAFE = {"tokens": [{"name": "a", "created": NOW, "secret": "`" * 40}], "output
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", '{"tokens": [{"name": "a"}]}', json.dumps(UNSAFE)])
 def test_a_damaged_file_is_refused_with_its_path_and_without_its_text(tmp_path, text):
-    put(tmp_path / "tokens.json", text)
+    put_text(tmp_path / "tokens.json", text)
 
     with pytest.raises(TokenError, match=r"cannot read .*tokens\.json: .*restore or delete it"):
         load(tmp_path / "tokens.json")
@@ -109,10 +109,10 @@ def test_a_link_in_its_place_is_not_followed(tmp_path):
 
 def test_a_file_is_replaced_whole_and_a_reader_keeps_the_old_one(tmp_path):
     path = tmp_path / "dynamic.yaml"
-    put(path, "old")
+    put_text(path, "old")
     before = path.stat().st_ino
     with path.open() as reader:
-        put(path, "new")
+        put_text(path, "new")
 
         assert reader.read() == "old"
     assert path.read_text() == "new"
@@ -123,8 +123,8 @@ def test_a_file_is_replaced_whole_and_a_reader_keeps_the_old_one(tmp_path):
 def test_the_umask_does_not_matter(tmp_path):
     old = os.umask(0o000)
     try:
-        put(tmp_path / "a" / "secret", "x")
-        put(tmp_path / "a" / "public", "x", 0o644)
+        put_text(tmp_path / "a" / "secret", "x")
+        put_text(tmp_path / "a" / "public", "x", 0o644)
     finally:
         os.umask(old)
 
@@ -139,7 +139,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     (tmp_path / "folder").mkdir()  # cannot be replaced by a file
 
     with pytest.raises(TokenError, match="it is as it was"):
-        put(tmp_path / "folder", "x")
+        put_text(tmp_path / "folder", "x")
 
     assert os.listdir(tmp_path) == ["folder"]
 
