@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from ccproxy_supervisor.core.deployment import OLLAMA, Model
+from ccproxy_supervisor.core.values import is_loopback
 from ccproxy_supervisor.core.wedge import Loaded
 
 MOST_MODELS = 1000
@@ -129,11 +129,8 @@ def _server(url: str) -> tuple[str, int | None]:
 
 def _here(host: str) -> bool:
     """Whether a client that connects to *host* stays on this machine; 0.0.0.0 leads a client there, too."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host.rstrip(".") == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified
+    name = host.rstrip(".")
+    return is_loopback(name) or name.endswith(".localhost") or name in ("0.0.0.0", "::")
 
 
 def _object(body: bytes) -> dict[str, object]:

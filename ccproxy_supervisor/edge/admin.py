@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,6 +15,7 @@ import anyio
 
 from ccproxy_supervisor.core.asgi import App, Receive, Scope, Send
 from ccproxy_supervisor.core.refusal import refusal
+from ccproxy_supervisor.core.values import is_loopback
 
 ORDERS = ("reload", "restart", "renew", "stop", "rotate", "canary")
 LARGEST_ORDER = 64 << 10  # bytes
@@ -138,12 +138,7 @@ def host_allowed(host: str, allowed: Collection[str]) -> bool:
     """Whether a Host header, with or without port, is a loopback name or address, or one of *allowed*."""
     match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?", host)
     name = match[1].strip("[]").lower() if match else ""
-    if name == "localhost" or name in {other.lower() for other in allowed}:
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(name) or name in {other.lower() for other in allowed}
 
 
 def _facts(health: Facts, status: Facts) -> dict[str, Page]:

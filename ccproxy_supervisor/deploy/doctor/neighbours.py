@@ -8,11 +8,10 @@ from urllib.parse import urlsplit
 from ccproxy_supervisor.core.answer import Answer
 from ccproxy_supervisor.core.faults import ConfigError
 from ccproxy_supervisor.core.ollama import lacking, read_models, read_version, wanted
+from ccproxy_supervisor.core.values import is_loopback
 from ccproxy_supervisor.deploy import traefik as front
 from ccproxy_supervisor.deploy.doctor.finding import Finding, Scene, fail, ok, skip, warn
 from ccproxy_supervisor.deploy.tokens import TokenError, load
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def ollama(scene: Scene) -> Iterator[Finding]:
@@ -66,7 +65,7 @@ def _ollama_host(scene: Scene, url: str) -> Iterator[Finding]:
             continue
         host, port = _address(value)
         evidence = f"OLLAMA_HOST is {value} ({source})"
-        if host not in LOOPBACK:
+        if not is_loopback(host):
             yield warn("Ollama may be open to the network", evidence, "launchctl unsetenv OLLAMA_HOST; restart Ollama")
         if port != (urlsplit(url).port or 80):
             yield warn(
