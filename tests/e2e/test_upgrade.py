@@ -83,10 +83,10 @@ def pinned(litellm):
 @pytest.mark.xdist_group("litellm-1")
 def test_an_upgrade_and_the_way_back_lose_no_request_and_cut_no_stream(pinned):
     daemon = pinned.start(seconds=120)
-    with Load(daemon.port, streams=4) as upgrading:
+    with Load(daemon.port, rate=3, streams=4) as upgrading:
         up = typed(daemon, "upgrade", "--to", OTHER)
         status = daemon.status()
-    with Load(daemon.port, streams=4) as going_back:
+    with Load(daemon.port, rate=3, streams=4) as going_back:
         back = typed(daemon, "rollback")
 
     assert (up.returncode, back.returncode) == (0, 0)
