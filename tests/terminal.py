@@ -25,7 +25,10 @@ class Terminal:
             for name, value in os.environ.items()
             if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
         }
-        self._process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=clean | names | env)
+        self._process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=clean | names | env,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads; ignored in the background
+        )  # fmt: skip
         os.close(theirs)
 
     def resize(self, columns, rows):
@@ -52,7 +55,10 @@ class Terminal:
 
     def end(self):
         """Read to the end; return the exit code and what was left to read."""
+        deadline = time.monotonic() + 60
         while True:
+            ready = select.select([self._ours], [], [], max(0.0, deadline - time.monotonic()))[0]
+            assert ready, f"it does not end:\n{self.said}"
             try:
                 data = os.read(self._ours, 65536)
             except OSError:
