@@ -9,7 +9,7 @@ from importlib.resources import files
 from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.core.served import dropped
 
-TIMEOUT = 120.0  # seconds; it imports the whole proxy
+TIMEOUT = 300.0  # seconds; it imports the whole proxy
 _ANSWER = "CCPROXY SERVES "
 #: As `litellm --validate_config` does it, but it tells what was dropped and does not wait for tasks that never end.
 _LOAD = f"""

@@ -20,7 +20,7 @@ from ccproxy_supervisor.launcher.orphan import PROTOCOL, TAKEN, WORDS
 from ccproxy_supervisor.launcher.peer import peer
 from ccproxy_supervisor.launcher.spool import STREAMS
 
-PATIENCE = 3.0  # seconds for all of them to say who they are, and again to agree
+PATIENCE = 10.0  # seconds for all of them to say who they are, and again to agree; they serve meanwhile
 LONGEST = 64 << 10  # bytes a worker says of itself
 DESCRIPTORS = 1 + len(STREAMS)
 Number = Annotated[int, Field(ge=0, lt=1 << 40)]

@@ -90,7 +90,8 @@ def test_nobody_notices_a_killed_supervisor_and_the_next_one_goes_on_with_its_wo
         daemon.start(wait=None)
         after = daemon.until(lambda status: status["status"] == "healthy" and status["workers"])["workers"][0]
         load.end()
-    assert (load.lost, load.streamed) == ([], 2)
+    assert load.lost == []
+    assert load.streamed >= 2
     assert daemon.pids() == [worker]
     assert after["adopted"]
     assert [after[key] for key in ("slot", "generation", "restarts")] == [

@@ -123,9 +123,9 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory, daemon, front):
-    """Everything a bad day has: a death, an ailing Ollama, a refused reload, an adopted one, a missing model, clients with and without a token."""
+    """Everything a bad day has: a death, an ailing Ollama, a refused reload, an adopted one, a missing model, clients with and without a token, an error upstream."""
     with Prometheus(tmp_path_factory.mktemp("prometheus"), front).running() as prometheus:
-        secret = front.admit("alice")
+        secret = prometheus.secret = front.admit("alice")
         until(lambda: front.get("/v1/models", Authorization=f"Bearer {secret}")[0] == 200, 30)
         daemon.until(lambda status: daemon.pids("standby"))
         until(lambda: prometheus.value("ccproxy_failover_seconds_count") == 0, 30)
@@ -144,6 +144,7 @@ def prometheus(tmp_path_factory, daemon, front):
         daemon.order("/reload")
         front.get("/v1/models", Authorization=f"Bearer {secret}")
         front.get("/v1/models")
+        use(front, secret, {"status": 500})
         until(lambda: prometheus.value("ccproxy_config_last_reload_successful") == 1, 30)
         yield prometheus
 
@@ -187,10 +188,18 @@ def test_what_is_counted_is_what_the_daemon_says(prometheus, daemon):
     prometheus.comes_to('ccproxy_worker_resident_memory_bytes{slot="0"}', memory)
 
 
-def test_every_query_of_the_dashboard_has_an_answer(prometheus):
+def use(front, secret, *kinds):
+    """Ask as a program does, for a stream and for an answer."""
+    for more in kinds or ({"stream": True}, {}):
+        body = {"model": "echo", "messages": [{"role": "user", "content": "hi"}], **more}
+        front.ask("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {secret}"})
+
+
+def test_every_query_of_the_dashboard_has_an_answer(prometheus, front):
     left = [query for _, query in queries() if not dropped(query)]
 
     def answered() -> bool:
+        use(front, prometheus.secret)
         left[:] = [query for query in left if not prometheus.ask(query)]
         return not left
 
@@ -200,14 +209,19 @@ def test_every_query_of_the_dashboard_has_an_answer(prometheus):
 
 
 def dropped(query: str) -> bool:
-    """The one series that only a full disk has."""
-    return query.startswith("sum by (log) (rate(ccproxy_log_dropped_bytes_total")
+    """The series that only a full disk has, and the one that the real LiteLLM tells (`test_litellm_traffic.py`)."""
+    return "ccproxy_log_dropped_bytes_total" in query or "ccproxy_tokens_total" in query
 
 
-def test_every_recorded_series_has_a_value(prometheus):
+def test_every_recorded_series_has_a_value(prometheus, front):
     for rule in RULES:
         if "record" in rule:
-            until(lambda name=rule["record"]: prometheus.ask(name) != [], 30)
+
+            def recorded(name=rule["record"]):
+                use(front, prometheus.secret)
+                return prometheus.ask(name) != []
+
+            until(recorded, 30)
 
 
 def test_the_series_of_traefik_that_we_use_exist(prometheus):

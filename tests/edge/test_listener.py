@@ -97,7 +97,9 @@ async def test_who_holds_a_taken_port_is_looked_for_seldom(monkeypatch):
     monkeypatch.setattr(recovery, "current_time", lambda: virtual[0])
     held = socket.create_server(("127.0.0.1", 0))
     settings = parse(f"proxy: {{port: {port_of(held)}}}")
-    waiting = Recovery(lambda: settings, None, lambda words: False, lambda numbers: None, notes.append)
+    waiting = Recovery(
+        lambda: settings, None, lambda words: False, lambda numbers: None, lambda host, port: None, notes.append
+    )
     with await waiting._open():
         assert len(looks) == 5
         assert len(tries) < 250

@@ -1,9 +1,12 @@
 """What root does for a person, in folders that are that person's to arrange."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -19,15 +22,15 @@ EVE = Owner("eve", 54321, 54321, "/nowhere")
 
 
 @pytest.fixture
-def ground(tmp_path):
-    """A folder of Eve's and one of root's, both in reach of Eve."""
-    for folder in [tmp_path, *tmp_path.parents]:
-        if folder.stat().st_mode & 0o005 != 0o005:
-            folder.chmod(0o755)  # as many of pytest's folders as there are, workers of a parallel run have one more
+def ground():
+    """A folder of Eve's and one of root's, both in reach of Eve: not among pytest's, which shut each other's."""
+    folder = Path(tempfile.mkdtemp(prefix="cc-")).resolve()
+    folder.chmod(0o755)
     for name in ("eve", "root"):
-        (tmp_path / name).mkdir()
-    os.chown(tmp_path / "eve", EVE.uid, EVE.gid)
-    return tmp_path
+        (folder / name).mkdir()
+    os.chown(folder / "eve", EVE.uid, EVE.gid)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def test_what_is_done_for_a_person_is_done_with_that_person_s_rights_and_no_longer(ground):

@@ -43,7 +43,9 @@ async def app(scope, receive, send):
             await asyncio.sleep(float(asked.get("seconds", 0)))
             model = asked.get("model")
             told = json.dumps({"pid": os.getpid(), "choices": [{}]}).encode()
-            return await answer(send, 200 if model == "echo" else 400, told)
+            if asked.get("stream"):
+                return await stream(send, 3, 0.0, "", b'{"choices":[{"delta":{"content":"word"}}]}')
+            return await answer(send, asked.get("status", 200 if model == "echo" else 400), told)
         case "/stream":
             return await stream(send, int(query["chunks"]), float(query.get("every", "0.05")), query.get("until", ""))
         case "/print":
@@ -106,12 +108,14 @@ async def answer(send, status, body):
     await send({"type": "http.response.body", "body": body})
 
 
-async def stream(send, chunks, every, until):
+async def stream(send, chunks, every, until, chunk=None):
     """At most *chunks*, and none after there is a file *until*."""
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     for number in range(chunks):
         if os.path.exists(until):
             break
-        await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})
+        await send(
+            {"type": "http.response.body", "body": b"data: %b\n\n" % (chunk or b"%d" % number), "more_body": True}
+        )
         await asyncio.sleep(every)
     await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
