@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ROOT / ".cache" / "reports"
 LINT = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("mypy", "--platform", "darwin"))
-#: More processes than the smallest machine has cores: most tests wait. `tests/e2e/conftest.py` says what may not overlap.
-TOGETHER = ("-n", "4", "--dist", "worksteal")
-REAL = ("-n", "4", "--dist", "loadgroup", "--no-loadscope-reorder", "tests/e2e")
+#: A little more processes than the smallest machine has cores: tests wait, and those that starve are no proof. `tests/e2e/conftest.py` says what may not overlap.
+TOGETHER = ("-n", "2", "--dist", "worksteal")
+REAL = ("-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder", "tests/e2e")
 SAYING = threading.Lock()
 
 

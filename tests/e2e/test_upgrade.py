@@ -48,7 +48,7 @@ def started(folder: Path, words: tuple[str, ...], **environ: str) -> subprocess.
 def typed(daemon: Daemon, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a person would; its output is shown when the test fails."""
     with started(daemon.folder, words, **environ) as process:
-        out, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=2400)
     print(out, err)
     return subprocess.CompletedProcess(words, process.returncode, out, err)
 
