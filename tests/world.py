@@ -10,7 +10,7 @@ from ccproxy_supervisor.deploy import locks
 from ccproxy_supervisor.deploy.advisories import advisories
 from ccproxy_supervisor.deploy.environments import Environments
 from ccproxy_supervisor.deploy.errors import InstallError
-from ccproxy_supervisor.deploy.upgrade import Hands, Target, Upgrader
+from ccproxy_supervisor.deploy.upgrade import Target, Upgrader, UpgradeTools
 from wheels import unpack
 
 OLD, NEW = "2.0.0", "2.1.0"
@@ -41,7 +41,7 @@ class World:
     def __post_init__(self):
         self.environments = Environments(self.home)
         self.environments.folder.mkdir(exist_ok=True)
-        hands = Hands(
+        hands = UpgradeTools(
             resolve=self.resolve,
             releases=lambda before: [each for each in self.released if not before or self.released[each] < before],
             fill=lambda python, lock: self.hand("fill") or fill(python, lock),

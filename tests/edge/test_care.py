@@ -11,7 +11,7 @@ from ccproxy_supervisor.core.model import Helped, Note, OllamaStatus
 from ccproxy_supervisor.core.ollama import read_loaded
 from ccproxy_supervisor.core.settings import HelpSettings, OllamaSettings
 from ccproxy_supervisor.core.wedge import Flow, Runner
-from ccproxy_supervisor.edge.care import Hands, OllamaCare, Senses
+from ccproxy_supervisor.edge.care import OllamaActions, OllamaCare, OllamaSignals
 from lying_ollama import LyingOllama
 
 pytestmark = pytest.mark.anyio
@@ -33,8 +33,10 @@ class World:
         self.runners, self.ended, self.ran, self.graced = (7,), [], [], False
         self.waits, self.cores = False, 0.0
         self.start = anyio.current_time()
-        senses = Senses(self.status, self.flow, lambda: self.views, self.seen, lambda: self.graced, lambda: self.now)
-        hands = Hands(ollama.fetch, self.end, self.command)
+        senses = OllamaSignals(
+            self.status, self.flow, lambda: self.views, self.seen, lambda: self.graced, lambda: self.now
+        )
+        hands = OllamaActions(ollama.fetch, self.end, self.command)
         self.care = OllamaCare(senses, hands, self.journal.append, OllamaSettings(help=settings), models)
 
     @property
