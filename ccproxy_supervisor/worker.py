@@ -39,7 +39,7 @@ class _NotWantedError(Exception):
 
 
 class Worker:
-    """Only its own task writes *state*; everyone else asks (`activate`, `retire`) and waits on the bell."""
+    """Only its own task writes *state*; everyone else asks (`activate`, `retire`) and waits on the condition."""
 
     def __init__(
         self,

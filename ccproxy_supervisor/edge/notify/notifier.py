@@ -74,7 +74,7 @@ class Delivery:
 
 
 class Notifier:
-    """Hands notices to the couriers. *well* says whether the service serves: then the heart beats."""
+    """Hands notices to the deliveries. *well* says whether the service serves: then the heart beats."""
 
     def __init__(
         self, contacts: Contacts, host: str, well: Callable[[], bool], journal: Journal,
@@ -97,16 +97,16 @@ class Notifier:
 
     def tell(self, notice: Notice) -> None:
         now = self._clock()
-        for courier in self._deliveries.values():
-            for each in courier.outbox.put(notice, time.strftime("%H:%M", now), quiet=self._quiet(now)):
-                courier.take(each)
+        for delivery in self._deliveries.values():
+            for each in delivery.outbox.put(notice, time.strftime("%H:%M", now), quiet=self._quiet(now)):
+                delivery.take(each)
 
     async def run(self) -> None:
         while True:
             self._changed = anyio.Event()
             async with anyio.create_task_group() as tasks:
-                for courier in self._deliveries.values():
-                    tasks.start_soon(courier.run)
+                for delivery in self._deliveries.values():
+                    tasks.start_soon(delivery.run)
                 if self._contacts.quiet:
                     tasks.start_soon(self._wake)
                 if self._contacts.heartbeat:
@@ -121,9 +121,9 @@ class Notifier:
         while True:
             await anyio.sleep(LOOK)
             if not self._quiet(self._clock()):
-                for courier in self._deliveries.values():
-                    for each in courier.outbox.end():
-                        courier.take(each)
+                for delivery in self._deliveries.values():
+                    for each in delivery.outbox.end():
+                        delivery.take(each)
 
     async def _beat(self) -> None:
         failing = False

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.images import HANDED
 from ccproxy_supervisor.edge.renewal.image import Entry, Handed, become
+from ccproxy_supervisor.system.files import put
 
 MARK = "renewal.json"  # in run/, from a supervisor's leaving until the next one has taken over
 TAKEOVER = 60  # seconds for it to take over, then the kernel ends it
@@ -85,8 +86,8 @@ class Mark:
 
 def _leave_mark(run: Path, mark: Mark) -> None:
     """Without a disk for it nobody goes back: the new one has proven itself."""
-    with suppress(OSError), open(run / MARK, "w", opener=_private) as file:
-        json.dump(asdict(mark), file)
+    with suppress(OSError):
+        put(run / MARK, json.dumps(asdict(mark)).encode())
 
 
 def _marked(run: Path) -> Mark | None:
@@ -100,7 +101,3 @@ def _marked(run: Path) -> Mark | None:
             known: dict[str, Any] = json.loads(file.read(LONGEST))
             return Mark(**known)
     return None
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
