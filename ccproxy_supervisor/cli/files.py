@@ -23,6 +23,8 @@ def shipped() -> dict[str, Traversable]:
         while pending:
             prefix, place = pending.pop()
             for each in place.iterdir():
+                if each.name == "__pycache__":
+                    continue  # whoever imported a file that is meant for LiteLLM
                 if each.is_dir():
                     pending.append((f"{prefix}{each.name}/", each))
                 else:

@@ -83,4 +83,4 @@ def version(config: str | None) -> None:
     found = litellm_version(str(glimpse(home, "proxy", "python", "venv/bin/python")))
     say(f"litellm {found or 'not installed'} ({home.folder})")
     tool = installed.tool(pathlib.Path(sys.prefix))
-    say(f"installed by {tool.name}; a newer one: {tool.command}, then: {installed.TAKEN_UP}")
+    say(f"installed by {tool.name}; a newer one: {tool.command}")

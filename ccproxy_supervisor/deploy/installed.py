@@ -11,12 +11,12 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 NAME = "ccproxy-supervisor"
-TAKEN_UP = "ccproxy-supervisor stop"  # launchd starts the new one when the old one's streams are finished
+RENEW = f"{NAME} renew"  # by which a daemon that runs takes it up
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """*command* is what a person types for a newer version."""
+    """*command* is what a person types for a newer version, and for the daemon to go on as it."""
 
     name: str
     command: str
@@ -26,14 +26,15 @@ def tool(prefix: Path) -> Tool:
     """Tell who made the environment at *prefix*, by what they leave there."""
     real = prefix.resolve()
     if "Cellar" in real.parts:
-        return Tool("Homebrew", f"brew upgrade {NAME}")
+        return Tool("Homebrew", f"brew upgrade {NAME} && {RENEW}")
     if (real / "uv-receipt.toml").exists():
-        return Tool("uv tool", f"uv tool upgrade {NAME}")
+        return Tool("uv tool", f"uv tool upgrade {NAME} && {RENEW}")
     if (real / "pipx_metadata.json").exists():
-        return Tool("pipx", f"pipx upgrade {NAME}")
+        return Tool("pipx", f"pipx upgrade {NAME} && {RENEW}")
     if sources := next(_checkouts(real), None):
-        return Tool("make, from sources", f"cd {shlex.quote(str(sources))} && git pull && make .venv/made")
-    return Tool("pip", shlex.join([str(prefix / "bin/python"), "-m", "pip", "install", "--upgrade", NAME]))
+        return Tool("make, from sources", f"cd {shlex.quote(str(sources))} && git pull && make renew")
+    words = [str(prefix / "bin/python"), "-m", "pip", "install", "--upgrade", NAME]
+    return Tool("pip", f"{shlex.join(words)} && {RENEW}")
 
 
 def _checkouts(prefix: Path) -> Iterator[Path]:

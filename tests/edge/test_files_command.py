@@ -22,6 +22,14 @@ def test_every_file_of_config_and_launchd_is_listed():
     assert listed == sorted(name for name in [*config, *launchd] if "__pycache__" not in name)
 
 
+def test_what_pip_has_compiled_beside_them_is_none_of_them(tmp_path, monkeypatch):
+    for name in ("config/echo.py", "config/__pycache__/echo.cpython-311.pyc", "launchd/README.md"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).touch()
+    monkeypatch.setattr("ccproxy_supervisor.cli.files.resources", lambda _: tmp_path)
+    assert call().output == "echo.py\nlaunchd/README.md\n"
+
+
 def test_a_file_is_printed_as_it_is():
     assert call("traefik/traefik.yaml").output == (ROOT / "config/traefik/traefik.yaml").read_text()
 

@@ -21,9 +21,12 @@ def _by_nobody(monkeypatch):
 @pytest.mark.parametrize(
     ("left", "command"),
     [
-        ("tools/ccproxy-supervisor/uv-receipt.toml", "uv tool upgrade ccproxy-supervisor"),
-        ("venvs/ccproxy-supervisor/pipx_metadata.json", "pipx upgrade ccproxy-supervisor"),
-        ("Cellar/ccproxy-supervisor/0.2.0/libexec/pyvenv.cfg", "brew upgrade ccproxy-supervisor"),
+        ("tools/ccproxy-supervisor/uv-receipt.toml", "uv tool upgrade ccproxy-supervisor && ccproxy-supervisor renew"),
+        ("venvs/ccproxy-supervisor/pipx_metadata.json", "pipx upgrade ccproxy-supervisor && ccproxy-supervisor renew"),
+        (
+            "Cellar/ccproxy-supervisor/0.2.0/libexec/pyvenv.cfg",
+            "brew upgrade ccproxy-supervisor && ccproxy-supervisor renew",
+        ),
     ],
 )
 def test_each_tool_is_known_by_what_it_leaves(tmp_path, left, command):
@@ -36,11 +39,14 @@ def test_a_build_of_make_is_known_also_by_the_link_to_it(tmp_path):
     (tmp_path / ".venvs/20261125-120000").mkdir(parents=True)
     (tmp_path / "Makefile").touch()
     (tmp_path / ".venv").symlink_to(".venvs/20261125-120000")
-    assert installed.tool(tmp_path / ".venv").command == f"cd {tmp_path} && git pull && make .venv/made"
+    assert installed.tool(tmp_path / ".venv").command == f"cd {tmp_path} && git pull && make renew"
 
 
 def test_anything_else_is_pip_s_whose_python_is_named(tmp_path):
-    assert installed.tool(tmp_path).command == f"{tmp_path}/bin/python -m pip install --upgrade ccproxy-supervisor"
+    assert (
+        installed.tool(tmp_path).command
+        == f"{tmp_path}/bin/python -m pip install --upgrade ccproxy-supervisor && ccproxy-supervisor renew"
+    )
 
 
 def test_sources_that_are_only_referred_to_are_pulled(tmp_path, monkeypatch):
@@ -49,7 +55,7 @@ def test_sources_that_are_only_referred_to_are_pulled(tmp_path, monkeypatch):
             return '{"url": "file:///src/ccproxy", "dir_info": {"editable": true}}'
 
     monkeypatch.setattr(installed, "distribution", lambda name: Editable())
-    assert installed.tool(tmp_path).command == "cd /src/ccproxy && git pull && make .venv/made"
+    assert installed.tool(tmp_path).command == "cd /src/ccproxy && git pull && make renew"
 
 
 def test_the_homebrew_formula_is_what_is_locked():
