@@ -89,12 +89,11 @@ class Parts:
             ),
             self.wake.sparing(self.ask_serving),
         )  # fmt: skip
-        read = lambda: read_plan(home, os.environ)  # noqa: E731
         self.renewer = Renewer(
             home.run,
             image,
             lambda: self.plan,
-            read,
+            partial(read_plan, home, os.environ),
             lambda: self.recovery.activated,
             lambda: self.generation > 0,
             self.tell,

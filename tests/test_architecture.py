@@ -55,7 +55,7 @@ FLOORS = {
     **{noun: ({"core", *HEART, "edge", *ROOMS[:place]}, ANYTHING | DAEMON) for place, noun in enumerate(ROOMS)},
     "launcher": (set(), ANYTHING | {"litellm", "uvicorn", "uvloop"}),  # it runs in LiteLLM's environment
     "deploy": ({"core", "edge", "system"}, ANYTHING | {"anyio", "packaging", "psutil", "yaml"}),
-    "selftest": ({"core", "launcher", "edge", "deploy"}, ANYTHING | {"anyio", "psutil", "yaml"}),
+    "selftest": ({"core", "launcher", "edge", "deploy", "system"}, ANYTHING | {"anyio", "psutil", "yaml"}),
     "view": ({"core"}, ANYTHING | {"rich"}),
     "cli": (
         {"core", "edge", "app", "deploy", "selftest", "view"},

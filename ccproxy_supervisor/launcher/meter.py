@@ -250,7 +250,7 @@ class Meter:
 def _ear(logger: type) -> type:
     """LiteLLM's *logger*, that tells us. LiteLLM calls it in the context of the request."""
 
-    class Ear(logger):  # type: ignore[misc]
+    class Ear(logger):  # type: ignore[misc] # a class that only LiteLLM's interpreter has
         async def async_pre_call_hook(self, user_api_key_dict: Any, cache: Any, data: Any, call_type: Any) -> None:
             if request := _current.get():
                 request.asks(data.get("model"))

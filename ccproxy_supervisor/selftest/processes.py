@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import anyio
 import psutil
@@ -31,10 +32,15 @@ except OSError: closed = True
 os.write(int(sys.argv[1]), f"{os.getsid(0) == os.getpid()} {closed}".encode())"""
 
 
+def line(child: subprocess.Popen[bytes]) -> bytes:
+    """The next line that *child* says, which has a pipe for it."""
+    return child.stdout.readline() if child.stdout else b""
+
+
 def session() -> Result:
     child = subprocess.Popen(WAITS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     try:
-        child.stdout.readline()  # type: ignore[union-attr]
+        line(child)
         return judged(child.pid == os.getpgid(child.pid) == os.getsid(child.pid), "a child leads its session and group")
     finally:
         child.kill()
@@ -64,7 +70,7 @@ def group() -> Result:
     leader = subprocess.Popen(
         [sys.executable, "-S", "-c", nested], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
-    member = int(next(line for line in iter(leader.stdout.readline, b"") if line.strip().isdigit()))  # type: ignore[union-attr]
+    member = int(next(said for said in iter(partial(line, leader), b"") if said.strip().isdigit()))
     leader.kill()
     said = "killed by its group"
     try:
@@ -83,7 +89,7 @@ def exit_watch() -> Result:
     with subprocess.Popen(
         [sys.executable, "-S", "-c", nested], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as middle:
-        pid = int(middle.stdout.readline())  # type: ignore[union-attr]
+        pid = int(line(middle))
 
         async def watch() -> float | None:
             begun = 0.0

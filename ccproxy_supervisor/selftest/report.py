@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ccproxy_supervisor.selftest.step import Result, Step, Verdict
+from ccproxy_supervisor.selftest.step import Outcome, Result, Step
 
 HIDDEN = "[hidden]"
-MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.NOTED: "·", Verdict.UNKNOWN: "?", Verdict.SKIPPED: "-"}
+MARKS = {Outcome.HOLDS: "✓", Outcome.FAILS: "✗", Outcome.NOTED: "·", Outcome.UNKNOWN: "?", Outcome.SKIPPED: "-"}
 #: What may name a person or a machine, whoever wrote it.
 TELLING = re.compile(
     r"(?:/Users|/home|/private/var/folders|/var/folders|/root|/tmp|/private/tmp)(?:/[^\s:;,'\")]*)?"
@@ -36,7 +36,7 @@ class Report:
         """What the daemon takes for granted and was not so."""
         found = [(step.name, each.get(step.name)) for step in self.steps for each in (self.caller, self.job)]
         found += self.about.items()
-        return list(dict.fromkeys(name for name, result in found if result and result.verdict is Verdict.FAILS))
+        return list(dict.fromkeys(name for name, result in found if result and result.verdict is Outcome.FAILS))
 
     def document(self) -> dict[str, object]:
         sides = {"caller": self.caller, "job": self.job, "launchd": self.about}

@@ -23,8 +23,9 @@ from ccproxy_supervisor.edge.home import Home
 from ccproxy_supervisor.edge.preload import FORKS_LIVE
 from ccproxy_supervisor.selftest import job, service
 from ccproxy_supervisor.selftest.report import Report
-from ccproxy_supervisor.selftest.step import Result, Verdict, alone, judged, noted, unknown
+from ccproxy_supervisor.selftest.step import Outcome, Result, alone, judged, noted, unknown
 from ccproxy_supervisor.selftest.steps import STEPS
+from ccproxy_supervisor.system.files import put
 
 
 def selftest(hands: Hands, litellm: str | None, environ: Mapping[str, str] = os.environ) -> Report:
@@ -45,7 +46,7 @@ def selftest(hands: Hands, litellm: str | None, environ: Mapping[str, str] = os.
 
 
 def _service(hands: Hands, litellm: str | None, about: Mapping[str, Result]) -> dict[str, Result]:
-    if about["job"].verdict is not Verdict.HOLDS:
+    if about["job"].verdict is not Outcome.HOLDS:
         return {}
     if litellm is None:
         return {"service": unknown("no LiteLLM is installed that could be tried: ccproxy-supervisor init")}
@@ -58,15 +59,14 @@ def settle_forks(home: Home, report: Report) -> str:
     """Let `proxy.preload: auto` of *home* have workers forked on a Mac where they were seen to live; say what was done."""
     mark, seen = home.folder / FORKS_LIVE, report.about.get("forked-workers")
     bad = [each.get("fork") for each in (report.caller, report.job)]
-    if any(each and each.verdict is Verdict.FAILS for each in bad) or (seen and seen.verdict is Verdict.FAILS):
+    if any(each and each.verdict is Outcome.FAILS for each in bad) or (seen and seen.verdict is Outcome.FAILS):
         mark.unlink(missing_ok=True)
         return "proxy.preload: auto stays off here, for forked workers do not live"
-    if seen is None or seen.verdict is not Verdict.HOLDS:
+    if seen is None or seen.verdict is not Outcome.HOLDS:
         return "proxy.preload: auto is left as it was, for no forked worker was seen"
     if not mark.parent.is_dir():
         return "forked workers live; proxy.preload: auto was not told, for the home is not there yet"
-    mark.write_text(f"{__version__} {platform.release()}\n")
-    mark.chmod(0o600)
+    put(mark, f"{__version__} {platform.release()}\n".encode())
     return "proxy.preload: auto has workers forked from the next start on, for they live"
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from ccproxy_supervisor.edge.ground import FILES, make_room
 from ccproxy_supervisor.edge.listener import open_listener
 from ccproxy_supervisor.launcher.peer import peer
+from ccproxy_supervisor.selftest.processes import line
 from ccproxy_supervisor.selftest.step import Result, fails, holds, judged, noted
 
 CROWD = 300  # clients that come at once
@@ -100,7 +101,7 @@ def lock() -> Result:
     with tempfile.TemporaryDirectory(prefix="cc-") as folder:
         command = [sys.executable, "-S", "-c", hold, folder]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-            holder.stdout.readline()  # type: ignore[union-attr]
+            line(holder)
             fd = os.open(folder, os.O_RDONLY)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,7 +17,7 @@ LONGEST = 20.0  # seconds a step may take
 ELSEWHERE = "only on macOS"
 
 
-class Verdict(StrEnum):
+class Outcome(StrEnum):
     """Whether an assumption holds; `noted` is a fact that the daemon can live with either way."""
 
     HOLDS = "holds"
@@ -29,7 +29,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    verdict: Verdict
+    verdict: Outcome
     said: str = ""
 
     def document(self) -> dict[str, str]:
@@ -47,19 +47,19 @@ class Step:
 
 
 def holds(said: str = "") -> Result:
-    return Result(Verdict.HOLDS, said)
+    return Result(Outcome.HOLDS, said)
 
 
 def fails(said: str) -> Result:
-    return Result(Verdict.FAILS, said)
+    return Result(Outcome.FAILS, said)
 
 
 def noted(said: str) -> Result:
-    return Result(Verdict.NOTED, said)
+    return Result(Outcome.NOTED, said)
 
 
 def unknown(said: str) -> Result:
-    return Result(Verdict.UNKNOWN, said)
+    return Result(Outcome.UNKNOWN, said)
 
 
 def judged(good: bool, said: str) -> Result:
@@ -68,13 +68,13 @@ def judged(good: bool, said: str) -> Result:
 
 def read(document: Any) -> Result:
     """Read what `document` wrote; raises ValueError, LookupError or TypeError."""
-    return Result(Verdict(document["verdict"]), str(document["said"]))
+    return Result(Outcome(document["verdict"]), str(document["said"]))
 
 
 def alone(step: Step, run: Run, platform: str = sys.platform) -> Result:
     """Run *step* in a process of its own; how that ends is a result too."""
     if step.mac and platform != "darwin":
-        return Result(Verdict.SKIPPED, ELSEWHERE)
+        return Result(Outcome.SKIPPED, ELSEWHERE)
     ran = run(sys.executable, "-P", "-m", "ccproxy_supervisor.selftest", "step", step.name, timeout=LONGEST)
     if ran.status == LATE:
         return fails(f"no result within {LONGEST:g} s")

@@ -19,7 +19,7 @@ from ccproxy_supervisor.edge.home import Home
 from ccproxy_supervisor.edge.preload import FORKS_LIVE
 from ccproxy_supervisor.selftest import job, mac, processes, report, sockets
 from ccproxy_supervisor.selftest import run as whole
-from ccproxy_supervisor.selftest.step import Result, Step, Verdict, alone, fails, holds, unknown
+from ccproxy_supervisor.selftest.step import Outcome, Result, Step, alone, fails, holds, unknown
 from ccproxy_supervisor.selftest.steps import STEPS
 
 SLOW = {"timers", "speed", "processor-timer"}  # judged by time, which a busy machine has none of
@@ -42,17 +42,17 @@ def hands():
     "step", [each for each in STEPS if not each.mac and each.name not in SLOW], ids=lambda step: step.name
 )
 def test_what_the_daemon_takes_for_granted_is_so_here(step):
-    assert alone(step, run).verdict in (Verdict.HOLDS, Verdict.NOTED), alone(step, run)
+    assert alone(step, run).verdict in (Outcome.HOLDS, Outcome.NOTED), alone(step, run)
 
 
 @pytest.mark.parametrize(
     ("ran", "verdict", "said"),
     [
-        (Ran(LATE), Verdict.FAILS, "no result within 20 s"),
-        (Ran(-signal.SIGSEGV), Verdict.FAILS, "the step was ended by SIGSEGV"),
-        (Ran(1, "", "Traceback\nOSError: no"), Verdict.UNKNOWN, "the step broke: OSError: no"),
-        (Ran(0, "nonsense"), Verdict.UNKNOWN, "the step broke: nonsense"),
-        (Ran(0, 'noise\n{"verdict": "holds", "said": "x"}\n'), Verdict.HOLDS, "x"),
+        (Ran(LATE), Outcome.FAILS, "no result within 20 s"),
+        (Ran(-signal.SIGSEGV), Outcome.FAILS, "the step was ended by SIGSEGV"),
+        (Ran(1, "", "Traceback\nOSError: no"), Outcome.UNKNOWN, "the step broke: OSError: no"),
+        (Ran(0, "nonsense"), Outcome.UNKNOWN, "the step broke: nonsense"),
+        (Ran(0, 'noise\n{"verdict": "holds", "said": "x"}\n'), Outcome.HOLDS, "x"),
     ],
 )
 def test_a_step_that_hangs_crashes_or_raises_is_a_result(ran, verdict, said):
@@ -62,8 +62,8 @@ def test_a_step_that_hangs_crashes_or_raises_is_a_result(ran, verdict, said):
 def test_what_only_a_mac_has_is_skipped_elsewhere_and_asked_there():
     step = next(step for step in STEPS if step.mac)
     asked = Ran(0, '{"verdict": "holds", "said": ""}')
-    assert alone(step, lambda *_, timeout: asked, "linux").verdict is Verdict.SKIPPED
-    assert alone(step, lambda *_, timeout: asked, "darwin").verdict is Verdict.HOLDS
+    assert alone(step, lambda *_, timeout: asked, "linux").verdict is Outcome.SKIPPED
+    assert alone(step, lambda *_, timeout: asked, "darwin").verdict is Outcome.HOLDS
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # pytest has threads; the step's process has none
@@ -82,7 +82,7 @@ def test_a_small_backlog_is_told(monkeypatch):
         return listener
 
     monkeypatch.setattr(sockets, "open_listener", small)
-    assert sockets.backlog().verdict is Verdict.FAILS
+    assert sockets.backlog().verdict is Outcome.FAILS
 
 
 # What only macOS has, by what its programs are known to say
@@ -91,9 +91,9 @@ def test_a_small_backlog_is_told(monkeypatch):
 @pytest.mark.parametrize(
     ("outcomes", "verdict"),
     [
-        (("silent", "reached", "silent"), Verdict.HOLDS),
-        (("denied", "denied", "denied"), Verdict.FAILS),
-        (("silent", "silent", "silent"), Verdict.UNKNOWN),
+        (("silent", "reached", "silent"), Outcome.HOLDS),
+        (("denied", "denied", "denied"), Outcome.FAILS),
+        (("silent", "silent", "silent"), Outcome.UNKNOWN),
     ],
 )
 def test_a_job_that_macos_keeps_from_the_local_network_is_found(monkeypatch, outcomes, verdict):
@@ -121,9 +121,9 @@ def test_filevault_login_and_background_items_are_told_without_names():
     says = {"fdesetup": Ran(0, "FileVault is On."), "defaults": Ran(0, "alice")}
     assert mac.vault(lambda *words: says[words[0]]).said == "FileVault is on, automatic login is set"
     listed = 'disabled services = {\n\t\t"com.visiquate.ccproxy" => disabled\n}'
-    assert mac.background(lambda *_: Ran(0, listed)).verdict is Verdict.FAILS
-    assert mac.background(lambda *_: Ran(0, listed.replace("disabled\n", "enabled\n"))).verdict is Verdict.HOLDS
-    assert mac.background(lambda *_: Ran(127)).verdict is Verdict.UNKNOWN
+    assert mac.background(lambda *_: Ran(0, listed)).verdict is Outcome.FAILS
+    assert mac.background(lambda *_: Ran(0, listed.replace("disabled\n", "enabled\n"))).verdict is Outcome.HOLDS
+    assert mac.background(lambda *_: Ran(127)).verdict is Outcome.UNKNOWN
 
 
 # The job
@@ -145,7 +145,7 @@ def test_where_nobody_is_logged_in_the_job_is_not_known_and_nothing_else_is_lost
     (launchd / "nobody-logged-in").touch()
     found = job.look_into(tmp_path, hands(), {})
 
-    assert found.about["job"].verdict is Verdict.UNKNOWN
+    assert found.about["job"].verdict is Outcome.UNKNOWN
     assert "nobody is logged in" in found.about["job"].said
 
 
@@ -154,7 +154,7 @@ def test_a_job_that_says_nothing_is_told_and_taken_away(launchd, tmp_path, monke
     monkeypatch.setattr(job, "LONGEST", 0.5)
     found = job.look_into(tmp_path, hands(), {})
 
-    assert found.about["job"].verdict is Verdict.FAILS
+    assert found.about["job"].verdict is Outcome.FAILS
     assert list(launchd.glob("*.json")) == []
 
 
@@ -233,9 +233,9 @@ def test_forks_are_allowed_where_workers_were_seen_to_live_and_nowhere_else(tmp_
 
 
 def test_a_birth_is_held_against_a_clock_that_was_set_meanwhile():
-    assert whole._over_a_step((5.0, 100.0), (5.0, 100.1)).verdict is Verdict.NOTED
-    assert whole._over_a_step((5.0, 100.0), (5.0, 160.0)).verdict is Verdict.HOLDS
-    assert whole._over_a_step((5.0, 100.0), (65.0, 160.0)).verdict is Verdict.FAILS
+    assert whole._over_a_step((5.0, 100.0), (5.0, 100.1)).verdict is Outcome.NOTED
+    assert whole._over_a_step((5.0, 100.0), (5.0, 160.0)).verdict is Outcome.HOLDS
+    assert whole._over_a_step((5.0, 100.0), (65.0, 160.0)).verdict is Outcome.FAILS
 
 
 def test_every_step_has_a_name_of_its_own_and_says_what_it_assumes():
