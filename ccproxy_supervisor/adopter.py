@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+from anyio import create_task_group
 
 from ccproxy_supervisor.core.model import Child, Journal, Note, State, Survivor
 from ccproxy_supervisor.core.plan import Plan
@@ -47,14 +48,21 @@ class Adopter:
         return [child.pid for _, child, _ in self._adopted]
 
     async def find(self) -> list[Recorded]:
-        """Take on all that wait for us; return who must be asked to leave."""
+        """Take on all that wait for us, each as soon as it has answered; return who must be asked to leave."""
         self.newest = max(adoption.numbers(self._run), default=0)
-        declined = []
-        async for met in adoption.find(self._run):
+        declined = list[Recorded]()
+
+        async def ask(number: int, door: Path) -> None:
+            met = await adoption.meet(number, door)
             if refusal := await self._adopt(met) if isinstance(met, Found) else met:
                 fields = {"pid": refusal.pid, "worker": refusal.number, "reason": refusal.reason}
                 self._journal(Note("worker.declined", "warning", fields))
-                declined += self._recorded(refusal)
+                declined.extend(self._recorded(refusal))
+
+        async with create_task_group() as tasks:
+            for number, door in adoption.doors(self._run).items():
+                tasks.start_soon(ask, number, door)
+        self._adopted.sort(key=lambda adopted: adopted[0].hello.number)
         return declined
 
     def listener(self, host: str, port: int) -> socket.socket | None:

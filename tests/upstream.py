@@ -22,8 +22,7 @@ class Upstream:
         self.go = threading.Event()
         self._failed: set[str] = set()
         self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), daemon=True)
 
     def __enter__(self) -> Upstream:
         self._thread.start()
@@ -31,9 +30,7 @@ class Upstream:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for task in asyncio.all_tasks(self._loop):
-            self._loop.call_soon_threadsafe(task.cancel)
-        self._loop.call_soon_threadsafe(self._loop.call_later, 0.1, self._loop.stop)
+        self._loop.call_soon_threadsafe(self._enough.set)
         self._thread.join()
 
     def model(self, name: str = "up", **more: Any) -> dict[str, Any]:
@@ -46,12 +43,13 @@ class Upstream:
         }
         return {"model_name": name, "litellm_params": params}
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1000))
+    async def _live(self) -> None:
+        self._loop, self._enough = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1000)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
-        self._loop.run_forever()
+        await self._enough.wait()
+        server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

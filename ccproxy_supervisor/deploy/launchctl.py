@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ccproxy_supervisor.deploy.program import LATE, Run
+from ccproxy_supervisor.deploy.program import LATE, MISSING, Run
 
 UNKNOWN = (3, 113)  # no such service: bootout, and everybody else
 NO_DOMAIN = (112, 125)  # a person's domain exists only while that person is logged in at the screen
@@ -54,9 +54,9 @@ class Launchctl:
         self._run, self.domain, self.target = run, domain, f"{domain}/{label}"
 
     def loaded(self) -> Loaded | None:
-        """Return the service's state; `None` when launchd does not know it. No answer in time is not a no."""
+        """Return the service's state; `None` when launchd does not know it. No answer, or one that says nothing, is not a no."""
         ran = self._run("launchctl", "print", self.target)
-        return parse(ran.out) if ran.status in (0, LATE) else None
+        return None if ran.status in (*UNKNOWN, *NO_DOMAIN, MISSING) else parse(ran.out)
 
     def nobody_there(self) -> bool:
         """Whether the service is not loaded because its person is not logged in."""

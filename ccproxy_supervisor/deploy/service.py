@@ -140,8 +140,8 @@ def install(job: Job, place: Place, hands: Hands) -> None:
         make_folder(job.logs)
     write_plist(place.file(job.label), render(job))
     control.enable()
-    if stop(control, exit_timeout(job.settings), hands):
-        refuse_another(job, hands)
+    stop(control, exit_timeout(job.settings), hands)
+    refuse_another(job, hands)
     start(control, place.file(job.label), hands)
     await_serving(control, job, hands)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from ccproxy_supervisor.launcher.orphan import PROTOCOL, TAKEN, WORDS
 from ccproxy_supervisor.launcher.peer import peer
 from ccproxy_supervisor.launcher.spool import STREAMS
 
-PATIENCE = 10.0  # seconds for all of them to say who they are, and again to agree; they serve meanwhile
+PATIENCE = 10.0  # seconds for one to say who it is, and again to agree; it serves meanwhile
 LONGEST = 64 << 10  # bytes a worker says of itself
 DESCRIPTORS = 1 + len(STREAMS)
 Number = Annotated[int, Field(ge=0, lt=1 << 40)]
@@ -129,23 +128,19 @@ def numbers(run: Path) -> set[int]:
     return {int(name) for name in names if name.isdecimal() and len(name) < 7}
 
 
-async def find(run: Path) -> AsyncIterator[Found | Declined]:
-    """Each worker that waits at its door in the folder *run*; they are asked at once, and have `PATIENCE` in all."""
-    met: list[Found | Declined] = []
+def doors(run: Path) -> dict[int, Path]:
+    """Where workers may wait in the folder *run*, by their numbers."""
+    return {int(door.stem[1:]): door for door in sorted(run.glob("a*.sock")) if door.stem[1:].isdecimal()}
 
-    async def ask(door: Path, number: int) -> None:
-        try:
-            met.append(await _met(door, number))
-        except ConnectionRefusedError:  # it is dead, and has left its door
-            with suppress(OSError):
-                door.unlink()
 
-    async with anyio.create_task_group() as tasks:
-        for door in sorted(run.glob("a*.sock")):
-            if (name := door.stem[1:]).isdecimal():
-                tasks.start_soon(ask, door, int(name))
-    for each in met:
-        yield each
+async def meet(number: int, door: Path) -> Found | Declined | None:
+    """Ask the worker that waits at *door* who it is; None if it is dead and has left its door."""
+    try:
+        return await _met(door, number)
+    except ConnectionRefusedError:
+        with suppress(OSError):
+            door.unlink()
+        return None
 
 
 async def _met(door: Path, number: int) -> Found | Declined:

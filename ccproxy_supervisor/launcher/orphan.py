@@ -17,7 +17,7 @@ from .peer import peer
 from .spool import Full, Spool
 
 PROTOCOL = 1  # what a supervisor must speak to take a worker on
-PATIENCE = 5.0  # seconds for the next one to say that it does
+PATIENCE = 15.0  # seconds for the next one to say that it does: it says so as soon as it has heard who we are
 TAKEN = b"adopt\n"
 WORDS = 128 << 10  # bytes that may wait until the next one listens: 8 KiB on macOS would not hold a thousand models
 AGAIN = 1.0  # seconds between two looks whether our door is still there

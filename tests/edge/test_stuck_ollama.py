@@ -82,6 +82,7 @@ def test_it_is_helped_step_by_step_as_its_owner_allows(daemon):
 
     assert [body for body in Ollama.asked if body.get("keep_alive") == 0]
     daemon.until(lambda s: s["ollama"]["stuck"] is None, 60)
+    daemon.until(lambda _: "ollama.recovered" in [line["event"] for line in daemon.log("supervisor")])
     steps = [line["step"] for line in daemon.log("supervisor") if line["event"] == "ollama.helped"]
     assert steps == ["unload", "restart_command"]
     events = [line["event"] for line in daemon.log("supervisor") if line["event"].startswith("ollama.")]
