@@ -75,7 +75,7 @@ def test_a_stream_is_not_cut_and_what_is_printed_meanwhile_is_in_the_log(daemon)
     reader = follow(daemon, lines, LONG)
     killed(daemon)
     for number in range(100):
-        daemon.get(f"/print?line=nobody+reads+{number:04d}+{'x' * 60_000}")  # more than a pipe and a ring hold: 5 MiB
+        daemon.get(f"/print?line=nobody+reads+{number:04d}+&more=60000")  # more than a pipe and a ring hold: 5 MiB
     daemon.start()
     enough(daemon)
     reader.join()

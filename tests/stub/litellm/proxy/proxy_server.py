@@ -49,7 +49,8 @@ async def app(scope, receive, send):
         case "/stream":
             return await stream(send, int(query["chunks"]), float(query.get("every", "0.05")), query.get("until", ""))
         case "/print":
-            print(query["line"], flush=True, file=sys.stderr if "err" in query else sys.stdout)
+            line = query["line"] + "x" * int(query.get("more", "0"))
+            print(line, flush=True, file=sys.stderr if "err" in query else sys.stdout)
         case "/leave":
             daemon = (
                 "import os, sys, time; os.setsid(); print(os.getpid(), file=open(sys.argv[1], 'w')); time.sleep(300)"
