@@ -77,11 +77,15 @@ def begin(run, clock):
 
     def begun():
         tallies = Tallies(run, said.append, clock)
+        made.append(tallies)
         tallies.start()
         return tallies
 
-    said = begun.said = []
-    return begun
+    said, made = [], []
+    begun.said = said
+    yield begun
+    for tallies in made:  # those that were killed
+        tallies._ledger.close()
 
 
 def total(tallies):
@@ -190,6 +194,7 @@ def test_old_slots_become_hours_and_too_old_ones_go(run, worker, begin, clock):
     assert sorted(numbers["ok"] for _, numbers in ledger.since(0)) == [1, 3]
     ledger.fold(later + 400 * DAY)
     assert list(ledger.since(0)) == []
+    ledger.close()
     tallies.close()
     assert total(begin()) == {"ok": 4}
 
