@@ -19,6 +19,7 @@ REPORTS = ROOT / ".cache" / "reports"
 LINT = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("mypy", "--platform", "darwin"))
 #: A little more processes than the smallest machine has cores: tests wait, and those that starve are no proof. `tests/e2e/conftest.py` says what may not overlap.
 TOGETHER = ("-n", "2", "--dist", "worksteal")
+OTHERS = ("-m", "not once")
 REAL = ("-n", "3", "--dist", "loadgroup", "--no-loadscope-reorder", "tests/e2e")
 SAYING = threading.Lock()
 
@@ -86,14 +87,17 @@ def in_turn(stages: list[Stage]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lint", action="store_true", help="lint and types only")
-    parser.add_argument("versions", nargs="+", help="the first one also lints and runs the real programs")
+    parser.add_argument(
+        "versions", nargs="+", help="the first one also lints and runs what is run once, and the real programs"
+    )
     options = parser.parse_args()
     REPORTS.mkdir(parents=True, exist_ok=True)
     os.environ.pop("PYTHONPATH", None)
     first = options.versions[0]
     lanes = [lint(first)]
     if not options.lint:
-        lanes[0] += [tests(f"tests-{version}", version, *TOGETHER) for version in options.versions]
+        lanes[0].append(tests(f"tests-{first}", first, *TOGETHER))
+        lanes[0] += [tests(f"tests-{version}", version, *TOGETHER, *OTHERS) for version in options.versions[1:]]
         lanes.append([tests("real-programs", first, *REAL)])
     with ThreadPoolExecutor(len(lanes)) as both:
         list(both.map(in_turn, lanes))

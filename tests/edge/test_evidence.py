@@ -12,6 +12,8 @@ from ccproxy_supervisor.cli import main
 from ccproxy_supervisor.edge.incidents import read
 from daemon import Daemon
 
+pytestmark = pytest.mark.once
+
 QUICK = {"interval": "200ms", "timeout": "3s"}
 #: The daemon with an impatient watchdog, and a signal that makes its event loop stick.
 STICKY = """

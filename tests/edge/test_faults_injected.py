@@ -14,6 +14,8 @@ import pytest
 import faulty
 from daemon import Daemon
 
+pytestmark = pytest.mark.once
+
 PROGRAM = Path(faulty.__file__)
 
 

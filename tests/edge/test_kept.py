@@ -9,6 +9,8 @@ import pytest
 
 from daemon import Daemon
 
+pytestmark = pytest.mark.once
+
 KEEP = httpx.Limits(keepalive_expiry=300)  # longer than anybody's: it never closes by itself
 
 

@@ -14,6 +14,8 @@ import pytest
 from ccproxy_supervisor.edge.ownership import owned, owner
 from daemon import Daemon, wait_until_gone
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def daemon():

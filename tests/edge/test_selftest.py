@@ -22,6 +22,8 @@ from ccproxy_supervisor.selftest import run as whole
 from ccproxy_supervisor.selftest.step import Outcome, Result, Step, alone, fails, holds, unknown
 from ccproxy_supervisor.selftest.steps import STEPS
 
+pytestmark = pytest.mark.once
+
 SLOW = {"timers", "speed", "processor-timer"}  # judged by time, which a busy machine has none of
 
 

@@ -8,6 +8,8 @@ import pytest
 from daemon import LONG, Daemon, enough, follow
 from steady import Steady
 
+pytestmark = pytest.mark.once
+
 QUICK = {"interval": "200ms", "timeout": "3s"}
 #: The daemon that dies before or after it does something, as its first image or as the one that follows in its process.
 MORTAL = """

@@ -9,6 +9,8 @@ import pytest
 
 from daemon import Daemon
 
+pytestmark = pytest.mark.once
+
 DEAD = "llama runner process has terminated: signal: killed"
 LITELLM = """
 model_list:

@@ -11,6 +11,8 @@ from ccproxy_supervisor.cli.notify import notify
 from daemon import Daemon
 from postbox import Postbox
 
+pytestmark = pytest.mark.once
+
 SECRET = "t0ken-of-the-webhook"
 
 

@@ -12,7 +12,7 @@ from ccproxy_supervisor.core.model import Cause, Note, OllamaStatus, Reloaded
 from ccproxy_supervisor.core.troubles import standing
 from stage import curtain, patched, plan_of, refusal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 
 class House:

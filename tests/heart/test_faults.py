@@ -11,7 +11,7 @@ from ccproxy_supervisor.ports import Ports
 from ccproxy_supervisor.supervisor import Supervisor
 from stage import FakeChild, Stage, curtain, plan_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.once]
 
 ERRORS = [
     OSError(30, "Read-only file system"), RuntimeError("can't start new thread"), SystemError("error return without"),

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from ccproxy_supervisor.core.model import SUPERSEDED, Cause, Reloaded
 from stage import Stage, curtain, patched, plan_of, refusal
 
+pytestmark = pytest.mark.once
+
 GOOD, BROKEN = ("applied", "rolled", "unchanged"), "broken"
 FILES = [plan_of(1, 1, "a"), plan_of(2, 0, "a"), plan_of(1, 0, "b"), plan_of(2, 1, "b"), plan_of(1, 1, BROKEN)]
 FILES += [patched(plan_of(1, 1, "a"), "health", interval=7.0), patched(plan_of(2, 1, "b"), "health", interval=2.0)]
