@@ -12,6 +12,8 @@ from typing import Any
 
 from .guests import QUIET
 
+MOST = 4096  # connections that are taken over while we leave: no queue is longer
+
 
 def server_class() -> Any:
     """uvicorn is imported late: until then only the control thread has to work."""
@@ -46,11 +48,21 @@ def server_class() -> Any:
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             """uvicorn closes connections whose request it has not read yet: the client sees a reset. Stop accepting,
             let what is under way become requests, close who has been silent, and then let uvicorn drain."""
+            if self.settle:
+                for each in sockets or ():
+                    self._take_waiting(each)
             for server in self.servers:
                 server.close()
             if self.settle:
                 await self._see_off(asyncio.get_running_loop().time)
             await super().shutdown(sockets)
+
+        def _take_waiting(self, listener: socket.socket) -> None:
+            """Nobody may hold this socket after us, when the port was changed: who waits in its queue would be reset."""
+            with contextlib.suppress(OSError):  # BlockingIOError: nobody does any more
+                listener.setblocking(False)
+                for _ in range(MOST):
+                    self.receive(listener.accept()[0])
 
         async def _see_off(self, now: Callable[[], float]) -> None:
             config: Any = self.config
