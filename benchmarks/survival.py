@@ -116,7 +116,7 @@ def _next_answer(daemon: Daemon) -> float:
         daemon.until(lambda _: daemon.pids() not in ([], [victim]), 120)
         time.sleep(0.5)
     wait_until_gone(victim)
-    return min(o.ended for o in load.outcomes if o.began > killed.after and not o.trouble) - killed.after
+    return min(o.ended for o in load.outcomes if o.began > killed.after and not o.trouble) - killed.before
 
 
 def _memory(daemon: Daemon) -> float:

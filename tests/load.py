@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from daemon import wait_until_gone
+
 PATIENCE = 90.0  # seconds for one answer
 
 
@@ -38,8 +40,10 @@ class Blow:
 
 
 def kill(pid: int) -> Blow:
+    """It is over when the kernel has closed the connections of the dead: until then a request may still be given to it."""
     before = time.monotonic()
     os.kill(pid, signal.SIGKILL)
+    wait_until_gone(pid)
     return Blow(before, time.monotonic())
 
 
