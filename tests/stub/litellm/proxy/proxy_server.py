@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from urllib.parse import parse_qs
 
@@ -78,10 +79,19 @@ def misbehave(path, query):
     match path:
         case "/block":
             time.sleep(float(query["seconds"]))
+        case "/burn":
+            threading.Thread(target=burn, args=(float(query["seconds"]),)).start()
         case "/sick":
             SICK = True
         case "/die":
             os._exit(int(query.get("status", "7")))
+
+
+def burn(seconds):
+    """Keep a core busy, and the interpreter's lock as often as it is given."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(1000))
 
 
 async def lifespan(receive, send):
