@@ -90,6 +90,8 @@ class ProxySettings(_Strict):
     """How long workers go on serving without a supervisor, for the next one to take them on; 0s: they leave at once."""
     hold: Duration = 15.0
     """How long clients wait for a worker before they are answered 503; at the start as long as the first one starts."""
+    keep_alive: IntervalOrOff = 30.0
+    """A stream that LiteLLM has not begun for so long is begun, with signs of life until it does. `off`: never."""
     max_memory: Size | None = None
     """Replace a worker that uses more."""
     max_age: Timeout | None = None

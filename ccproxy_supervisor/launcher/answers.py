@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
+
+#: What both APIs call an error of that status, where LiteLLM calls it nothing.
+KINDS = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    413: "request_too_large", 429: "rate_limit_error", 529: "overloaded_error",
+}  # fmt: skip
 
 
 async def answer(scope: Any, send: Any, status: int, document: Any, *headers: tuple[bytes, bytes]) -> None:
@@ -30,3 +37,31 @@ async def forget(receive: Any, limit: int) -> None:
         message = await receive()
         limit -= len(message.get("body", b""))
         more = message.get("more_body", False)
+
+
+def error_event(api: str, status: int, body: bytes) -> bytes:
+    """An answer that is no stream, as *api* tells an error in one."""
+    error = _error(status, body)
+    if api == "messages":
+        own = {"type": KINDS.get(status, "api_error"), "message": error["message"]}
+        return b"event: error\ndata: %b\n\n" % json.dumps({"type": "error", "error": own}).encode()
+    if api == "responses":  # documented flat; what OpenAI sends, and its SDKs raise, has it in `error`
+        flat = {key: error[key] for key in ("code", "message", "param")}
+        whole = {"type": "error", **flat, "sequence_number": 0, "error": error}
+        return b"event: error\ndata: %b\n\n" % json.dumps(whole).encode()
+    return b"data: %b\n\ndata: [DONE]\n\n" % json.dumps({"error": error}).encode()
+
+
+def _error(status: int, body: bytes) -> dict[str, Any]:
+    words: Any = body.decode(errors="replace").strip() or f"answered {status} without a word"
+    if status < 400:
+        words = "The answer came whole, not as a stream, when the stream had begun already."
+    said: Any = None
+    with contextlib.suppress(ValueError, RecursionError):
+        said = json.loads(body)
+    for key in ("detail", "error"):  # FastAPI's own, and the APIs'
+        said = said.get(key, said) if isinstance(said, dict) else said
+    fault = {"message": words, "type": KINDS.get(status, "api_error"), "param": None, "code": str(status)}
+    if status >= 400 and isinstance(said, dict) and isinstance(said.get("message"), str) and said["message"]:
+        return {**fault, **said}
+    return {**fault, "message": said} if status >= 400 and isinstance(said, str) and said else fault

@@ -38,6 +38,7 @@ class Control:
         self._said: list[str] = []
         self._slot: int | None = None
         self.limits: dict[str, Any] | None = None  # of how many requests are let in at once
+        self.keep_alive: float | None = None  # seconds of silence after which a stream has a sign of life
         self._care: dict[str, Any] = {}  # how to go on without a supervisor; who was told nothing leaves
         self._armed = self._draining = False
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C in a terminal is for the supervisor
@@ -67,6 +68,7 @@ class Control:
                 care = json.loads(rest)
                 self.drain, care["grace"] = float(care["drain"]), float(care["grace"])
                 self._care, self.limits = care, care.get("limits")
+                self.keep_alive = float(care["keep_alive"]) if care.get("keep_alive") else None
 
     def finish(self) -> None:
         """Have the last words in a place where the next supervisor finds them."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from .answers import answer
 from .meter import Names, Request, current
+from .pulse import STREAM
 from .tally import OTHER
 
 LONGEST_RETRY = 60  # seconds
@@ -101,7 +102,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         body = await _read(receive)
-        asked = model_of(body.text)
+        asked, scope[STREAM] = model_of(body.text)
         name, limit = request.names(asked), limits.models.get(self._patterns(asked))
         if name == OTHER or limit is None:  # LiteLLM does not know it, or nobody set a limit
             await self._app(scope, body.again, send)
@@ -188,9 +189,10 @@ async def _refuse(scope: Any, send: Any, seconds: int, api: str) -> None:
     await answer(scope, send, 429, document, (b"retry-after", b"%d" % seconds))
 
 
-def model_of(body: bytes) -> object:
-    """The model that a body names; None where it is not read as JSON."""
+def model_of(body: bytes) -> tuple[object, bool]:
+    """The model that a body names, None where it is not read as JSON; and whether it asks for a stream."""
     with contextlib.suppress(ValueError, RecursionError):
         document = json.loads(body)
-        return document.get("model") if isinstance(document, dict) else None
-    return None
+        if isinstance(document, dict):
+            return document.get("model"), document.get("stream") is True
+    return None, False

@@ -42,6 +42,11 @@ def current() -> Request | None:
     return _current.get()
 
 
+def api_of(path: str) -> str:
+    """Which of the APIs it is."""
+    return next((api for end, api in APIS.items() if path.endswith(end)), OTHER)
+
+
 class Names:
     """The models that LiteLLM was told of. What clients ask for besides is one: `other`."""
 
@@ -64,8 +69,7 @@ class Request:
 
     def __init__(self, meter: Meter, scope: Any, receive: Any) -> None:
         self._meter, self._scope, self._receive = meter, scope, receive
-        path = scope["path"]
-        self.api = next((api for end, api in APIS.items() if path.endswith(end)), OTHER)
+        self.api = api_of(scope["path"])
         self.client, self.refused = meter.client(scope), False
         self._model: str | None = None
         self._began = time.monotonic()

@@ -17,6 +17,7 @@ from .guests import KEPT, guest_class
 from .logs import LogLines
 from .meter import Meter
 from .orphan import AdoptionSocket, OrphanReader
+from .pulse import kept_alive
 from .served import Dropped, served
 from .servers import private_socket, server_class
 from .spool import STREAMS
@@ -65,9 +66,8 @@ async def serve(
         # The family is found from the descriptor; `fd=` of uvicorn takes it for AF_UNIX and loses TCP_NODELAY.
         listener = socket.socket(fileno=os.dup(public_fd))
         public = Public(private, control)
-        config = uvicorn.Config(
-            meter.metered(traffic.counted(public)), lifespan="off", timeout_keep_alive=KEPT, **common
-        )
+        door = kept_alive(meter.metered(traffic.counted(public)), lambda: control.keep_alive)
+        config = uvicorn.Config(door, lifespan="off", timeout_keep_alive=KEPT, **common)
         config.load()
         config.http_protocol_class = guest_class(traffic.accepting(config.http_protocol_class))
         outer = Server(config)

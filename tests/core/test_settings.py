@@ -347,6 +347,7 @@ def test_any_values_are_taken_or_refused_with_their_line(data):
 ADOPT = """
     proxy.allow_remote proxy.workers proxy.standby proxy.start_timeout proxy.drain_timeout proxy.kill_timeout proxy.hold
     proxy.orphan_grace proxy.max_memory proxy.max_age proxy.preload proxy.packages proxy.max_in_flight
+    proxy.keep_alive
     restart.first_delay restart.factor restart.longest_delay restart.jitter restart.stable_after
     health.interval health.timeout health.failures health.successes health.stalled
     models.interval models.timeout models.only_loaded models.paid models.check
@@ -361,7 +362,7 @@ FIXED = "proxy.host proxy.port admin.host admin.port admin.socket"
 OTHER = """
 proxy: {python: p, config: c.yml, host: 127.0.0.2, port: 1, allow_remote: true, workers: 2, standby: 1, auth: master-key,
   env: {A: hunter2}, env_file: s, start_timeout: 1s, drain_timeout: 1s, kill_timeout: 1s, orphan_grace: 1s, hold: 1s,
-  max_memory: 1GB, max_age: 1d, preload: on, packages: [a], max_in_flight: {models: {x: 1}}}
+  max_memory: 1GB, max_age: 1d, preload: on, packages: [a], max_in_flight: {models: {x: 1}}, keep_alive: off}
 restart: {first_delay: 1s, factor: 3, longest_delay: 2s, jitter: 0, stable_after: 1s}
 health: {interval: 1s, timeout: 1s, failures: 1, successes: 1, stalled: off}
 models: {interval: off, timeout: 1s, only_loaded: false, paid: true, check: [gpt]}

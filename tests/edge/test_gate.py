@@ -235,4 +235,9 @@ def test_limits_are_adopted_while_requests_are_under_way(play):
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"[" * 100_000, b"\xff", b'{"x": 1}'])
 def test_a_body_that_names_no_model_names_none(body):
-    assert model_of(body) is None
+    assert model_of(body) == (None, False)
+
+
+@pytest.mark.parametrize(("said", "streams"), [("true", True), ("false", False), ("1", False), ('"true"', False)])
+def test_a_body_that_asks_for_a_stream_is_known_while_it_waits(said, streams):
+    assert model_of(b'{"model": "x", "stream": %s}' % said.encode()) == ("x", streams)

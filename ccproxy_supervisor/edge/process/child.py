@@ -80,7 +80,7 @@ class OsChild:
         care = {
             "digest": birth.digest, "python": birth.python, "version": birth.litellm_version, "launcher": self._launcher,
             "generation": generation, "grace": proxy.orphan_grace, "drain": proxy.drain_timeout,
-            "limits": proxy.max_in_flight.model_dump(),
+            "limits": proxy.max_in_flight.model_dump(), "keep_alive": proxy.keep_alive,
         }  # fmt: skip
         self._tell(f"care {json.dumps(care)}")
 

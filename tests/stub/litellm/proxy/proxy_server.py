@@ -41,7 +41,10 @@ async def app(scope, receive, send):
             return await answer(send, 200, json.dumps({"data": [{"id": name} for name in MODELS]}).encode())
         case "/v1/chat/completions" | "/v1/messages":
             asked = json.loads(body or b"{}")
+            scope["parsed_body"] = (tuple(asked), asked)  # as LiteLLM leaves it
             await asyncio.sleep(float(asked.get("seconds", 0)))
+            while "until" in asked and not os.path.exists(asked["until"]):  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.01)
             model = asked.get("model")
             told = json.dumps({"pid": os.getpid(), "choices": [{}]}).encode()
             if asked.get("stream"):
