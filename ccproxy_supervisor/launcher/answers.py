@@ -53,6 +53,9 @@ def error_event(api: str, status: int, body: bytes) -> bytes:
 
 
 def _error(status: int, body: bytes) -> dict[str, Any]:
+    body = next(
+        (line[5:] for line in body.splitlines() if line.startswith(b"data:")), body
+    )  # told as an event, with a status
     words: Any = body.decode(errors="replace").strip() or f"answered {status} without a word"
     if status < 400:
         words = "The answer came whole, not as a stream, when the stream had begun already."

@@ -1,19 +1,22 @@
 """Real LiteLLM before an upstream that counts: what the supervisor says went through is what the upstream saw."""
 
 import json
+import subprocess
 import threading
 import time
 
 import httpx
 import pytest
 
+from daemon import ROOT
 from load import Load, kill, question
-from real import real, shipped, typed
+from real import interpreter, real, shipped, typed
 from scraped import parsed
 from upstream import Upstream
 
 pytestmark = pytest.mark.real
 CHAT = "/v1/chat/completions"
+ASKED = {"chat": "up", "responses": "bridged"}  # which has LiteLLM ask for a chat
 RESULTS = ("ok", "client_error", "server_error", "broken", "aborted", "refused", "lost")
 
 
@@ -26,9 +29,12 @@ def upstream():
 @pytest.fixture(scope="module")
 def house(litellm, upstream):
     config = shipped(
-        upstream.model(), upstream.model("again", max_retries=0), router_settings={"disable_cooldowns": True}
+        upstream.model(),
+        upstream.model("again", max_retries=0),
+        upstream.model("bridged", use_chat_completions_api=True),
+        router_settings={"disable_cooldowns": True},
     )
-    with real(config, proxy={"workers": 1, "standby": 1}) as daemon:
+    with real(config, proxy={"workers": 1, "standby": 1, "keep_alive": "1s"}) as daemon:
         yield daemon
 
 
@@ -36,7 +42,9 @@ def counts(daemon, model="up"):
     """By result, over all APIs."""
     page = parsed(daemon.metrics())
     series = lambda api, result: f"ccproxy_requests_total{{api={api}}}{{model={model}}}{{result={result}}}"  # noqa: E731
-    return {result: sum(page.get(series(api, result), 0) for api in ("chat", "messages")) for result in RESULTS}
+    return {
+        result: sum(page.get(series(api, result), 0) for api in ("chat", "messages", "responses")) for result in RESULTS
+    }
 
 
 def tokens(daemon, kind, model="up"):
@@ -143,6 +151,53 @@ def test_only_so_many_are_let_in_and_the_next_is_refused_until_the_setting_is_ta
     queued = parsed(daemon.metrics())["ccproxy_request_queued_seconds_sum{model=up}"]
     assert queued >= 0.5
     upstream.go.clear()
+
+
+def prompted(daemon, upstream, api, prompt):
+    """What a program with the SDK of *api* tells, whose upstream reads on until the answer to the program has begun."""
+    upstream.go.clear()
+    line = [interpreter(), str(ROOT / "tests" / "sdk_client.py"), daemon.url, api, ASKED[api], prompt]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout.readline() == "begun\n", "it waits for the upstream's first word"
+        upstream.go.set()
+        told = json.loads(program.stdout.read())
+    upstream.go.clear()
+    return told
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_an_sdk_is_kept_company_while_a_prompt_is_read_and_has_the_whole_answer(daemon, upstream, api):
+    counted = lambda: counts(daemon, ASKED[api])  # noqa: E731
+    before = counted()
+    assert prompted(daemon, upstream, api, "wait") == {"said": "one two three"}
+    assert soon(lambda: gain(before, counted())) == {"ok": 1}
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_an_sdk_raises_what_the_upstream_says_too_late_for_a_status(daemon, upstream, api):
+    counted = lambda: counts(daemon, ASKED[api])  # noqa: E731
+    before = counted()
+    assert "told to" in prompted(daemon, upstream, api, "wait and fail")["raised"]
+    assert soon(lambda: gain(before, counted())) == {"server_error": 1}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "last", "result"), [("wait", "message_stop", "ok"), ("wait and fail", "error", "server_error")]
+)
+def test_a_messages_client_is_pinged_until_then(daemon, upstream, prompt, last, result):
+    before, events = counts(daemon), []
+    upstream.go.clear()
+    ask = question(prompt, model="up", stream=True, num_retries=0)
+    with httpx.stream("POST", f"{daemon.url}/v1/messages", json=ask, timeout=120) as response:
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                events.append(json.loads(line[6:]))
+            if events == [{"type": "ping"}] * 2:
+                upstream.go.set()
+    upstream.go.clear()
+    assert (response.status_code, events[:2], events[-1]["type"]) == (200, [{"type": "ping"}] * 2, last)
+    assert ("told to" in json.dumps(events[-1])) == (last == "error")
+    assert soon(lambda: gain(before, counts(daemon))) == {result: 1}
 
 
 def test_through_kills_of_workers_and_supervisor_a_reload_and_a_stop_each_request_is_counted_once(daemon, upstream):

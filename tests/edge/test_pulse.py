@@ -339,6 +339,8 @@ def test_an_upload_is_not_answered_before_it_is_read(play):
         (b"", "answered 503 without a word"),
         (b"Bad gateway\n", "Bad gateway"),
         (b'{"detail": "gone"}', "gone"),
+        (b'data: {"error": {"message": "gone"}}\n\ndata: [DONE]\n\n', "gone"),
+        (b'event: error\ndata: {"type": "error", "error": {"message": "gone"}}\n\n', "gone"),
         (b'{"detail": {"error": "gone"}}', "gone"),
         (b'{"error": "gone"}', "gone"),
         (b'{"error": {"message": "gone"}}', "gone"),
@@ -373,14 +375,11 @@ def test_a_reload_turns_it_on_and_off_in_the_workers_that_serve():
         def turned(value, first):
             daemon.change(proxy={"keep_alive": value})
             assert daemon.order("/reload")["result"] == "applied"
-            for _ in range(20):  # the worker hears it a moment later
-                if next(heard(seconds=0.5))[0].startswith(first):
-                    return True
-            return False
+            tries = (next(heard(seconds=0.5))[0] for _ in range(20))  # the worker hears it a moment later
+            return any(text.startswith(first) for text in tries)
 
         assert next(heard(seconds=0.5))[0].startswith("data: ")
         assert turned("100ms", ": keep-alive")
-        enough.unlink(missing_ok=True)
         (first, connection), *rest = heard(until=str(enough))
         assert (first, connection) == (COMMENT.decode(), "close")
         assert "".join(text for text, _ in rest).endswith("data: [DONE]\n\n")
