@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from ccproxy_supervisor.launcher.answers import error_event
+from ccproxy_supervisor.launcher.control import Control
 from ccproxy_supervisor.launcher.gate import Gate
 from ccproxy_supervisor.launcher.meter import Meter, Names
-from ccproxy_supervisor.launcher.pulse import COMMENT, PING, kept_alive
+from ccproxy_supervisor.launcher.pulse import COMMENT, LARGEST, PING, kept_alive
 from ccproxy_supervisor.launcher.tally import Book, Tally
 from ccproxy_supervisor.launcher.traffic import Traffic
 from daemon import Daemon
@@ -239,6 +240,53 @@ def test_an_application_that_breaks_down_or_is_cut_is_told_too(play, before, fau
     play(story)
 
 
+def test_an_error_that_has_a_status_and_is_told_as_an_event_is_told_in_the_shape_of_its_api(play):
+    async def story(door):
+        client = Client()
+        asking = door.ask(client, MESSAGES)
+        await client.signs(1)
+        door.go.set()
+        await asking
+        assert told(client)["error"] == {"type": "not_found_error", "message": "no such model"}
+
+    event = b"data: %b\n\ndata: [DONE]\n\n" % json.dumps(FAULT).encode()
+    play(story, start(404), piece(event), piece(b"", more=False))
+
+
+def test_of_an_answer_that_is_no_stream_only_so_much_is_kept(play):
+    async def story(door):
+        client = Client()
+        asking = door.ask(client)
+        await client.signs(1)
+        door.go.set()
+        await asking
+        assert len(told(client)["error"]["message"]) == LARGEST
+
+    play(story, start(500, JSON), *[piece(b"x" * 50_000)] * 9, piece(b"", more=False))
+
+
+def test_a_sign_that_finds_no_room_in_the_connection_leaves_the_answer_as_it_is(play):
+    async def story(door):
+        client, room, waits = Client(), asyncio.Event(), asyncio.Event()
+        send = client.send
+
+        async def full(message):
+            waits.set()
+            await room.wait()
+            await send(message)
+
+        client.send = full
+        asking = door.ask(client)
+        await waits.wait()
+        door.go.set()
+        await asyncio.sleep(0.05)
+        room.set()
+        await asking
+        assert client.sent == list(door.answer)
+
+    play(story, start(404, JSON), piece(b"{}", more=False))
+
+
 def test_what_breaks_off_within_the_answer_is_broken_off(play):
     async def story(door):
         client = Client()
@@ -358,6 +406,16 @@ def test_whatever_is_answered_is_one_event_with_a_message(body, message):
     kind, line = messages[:-2].split(b"\n")
     assert (kind, messages[-2:]) == (b"event: error", b"\n\n")
     assert json.loads(line[6:])["error"] == {"type": "api_error", "message": message}
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds"), [({}, None), ({"keep_alive": None}, None), ({"keep_alive": 30, "unheard": {"of": 1}}, 30.0)]
+)
+def test_a_supervisor_that_does_not_know_it_leaves_it_off(more, seconds):
+    control = Control.__new__(Control)
+    control.keep_alive = 5.0
+    control.obey(f"care {json.dumps({'grace': 60, 'drain': 30, **more})}")
+    assert control.keep_alive == seconds
 
 
 def test_a_reload_turns_it_on_and_off_in_the_workers_that_serve():
