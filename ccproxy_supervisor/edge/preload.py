@@ -20,6 +20,7 @@ from ccproxy_supervisor.core.faults import told
 from ccproxy_supervisor.core.model import Journal, Note
 from ccproxy_supervisor.core.plan import CONFIG, Plan
 
+CALM = 10.0  # seconds after our start before one is started that nobody waits for
 PROBE = 30.0  # seconds between two looks at a preloader
 PATIENCE = 10.0  # seconds it may take for an answer: a fork is made in a hundredth of one
 SPARE = 60.0  # seconds that one is kept whose environment is not (or not yet) the plan's
@@ -223,7 +224,8 @@ class Preloaders:
 
     async def keep(self) -> None:
         """See to it, for ever, that the next worker need not wait for an import: also after all were adopted, and when the last
-        preloader died or had grown."""
+        preloader died or had grown. Not at once: who has just been started anew, again and again perhaps, has better to do."""
+        await anyio.sleep(CALM)
         while True:
             await self.prepare(self._plan)
             await anyio.sleep(PROBE)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -22,7 +23,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .serve import arguments, load, work
@@ -153,6 +154,29 @@ class Preloader:
                 self.say(ended=pid, status=os.waitstatus_to_exitcode(status))
 
 
+@contextlib.contextmanager
+def leaving_with(control: socket.socket) -> Iterator[None]:
+    """Leave as soon as the other end is closed, in the middle of an import too: it takes seconds of a core, and the next
+    supervisor starts one of its own. By a signal, for a thread would be there when we fork."""
+
+    def look(*_: object) -> None:
+        poll = select.poll()
+        poll.register(control, 0)
+        if poll.poll(0):
+            os._exit(0)
+
+    flags = fcntl.fcntl(control, fcntl.F_GETFL)
+    signal.signal(signal.SIGIO, look)
+    fcntl.fcntl(control, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(control, fcntl.F_SETFL, flags | os.O_ASYNC)
+    look()
+    try:
+        yield
+    finally:
+        fcntl.fcntl(control, fcntl.F_SETFL, flags)
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+
+
 def tell(report: socket.socket, known: set[str]) -> None:
     """Name what was imported since the fork and comes with the environment: a handler of the config's is the worker's own."""
     own = tuple({os.path.realpath(path) + os.sep for path in (sys.prefix, sys.base_prefix)})
@@ -194,6 +218,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # ^C in a terminal is for the supervisor
         signal.signal(number, signal.SIG_IGN)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's, which LiteLLM imports, starts a thread a core at once
-    app = load(args.app)
     control = socket.socket(fileno=args.preload_fd)
+    with leaving_with(control):
+        app = load(args.app)
     Preloader(control, app, lambda words, warmed: work(arguments(words), lambda: app, warmed)).run()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -283,3 +284,18 @@ async def test_a_forked_worker_holds_nothing_but_its_own(stage):
             await three.ready()
             await until(lambda: fds(three.pid) == fds(one.pid))
         await until(lambda: fds(preloaders()[0].pid) == loader)
+
+
+async def test_one_that_still_imports_leaves_with_its_supervisor(tmp_path):
+    """`kill -9` again and again would otherwise leave a crowd of them, each with a core of its own for seconds."""
+    ours, theirs = socket.socketpair()
+    path = Launcher(tmp_path)()
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(STUB), "STUB_START_DELAY": "300"}
+    command = [sys.executable, path, "--preload-fd", str(theirs.fileno())]
+    process = await anyio.open_process(command, env=env, pass_fds=[theirs.fileno()], stderr=None)
+    theirs.close()
+    async with process:
+        assert await process.stdout.receive() == b"stub: told to be slow\n"
+        ours.close()
+        with anyio.fail_after(30):
+            assert await process.wait() == 0
