@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -10,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import psutil
 from anyio import sleep, to_thread
 
 from ccproxy_supervisor import __version__
@@ -21,6 +21,7 @@ from ccproxy_supervisor.core.plan import Plan
 from ccproxy_supervisor.edge.listener import ListenError, open_listener
 from ccproxy_supervisor.edge.ownership import Ownership
 from ccproxy_supervisor.edge.renewal import Arrival, Entry, Handed, RenewalError, Signals, arrived, follow, settle
+from ccproxy_supervisor.system.age import age
 
 LOOK = 0.05  # seconds between two looks whether we have taken over
 
@@ -64,8 +65,8 @@ class Renewer:
             renewals + renewed,
             adopted,
         )
-        began = last.left or known(psutil.Process().create_time, time.time())
-        self.seconds = round(max(0.0, time.time() - began), 3)
+        took = time.time() - last.left if last.left else known(lambda: age(os.getpid()), 0.0)
+        self.seconds = round(max(0.0, took), 3)
         fields = {
             "by": last.by,
             "version": __version__,

@@ -50,9 +50,12 @@ ROOMS = (
 FLOORS = {
     "core": (set(), WORDS | VALUES | {"pydantic", "pydantic_core", "yaml"}),
     **{noun: ({"core", *HEART[:place]}, WORDS | {"anyio"}) for place, noun in enumerate(HEART)},
-    "system": (set(), ANYTHING),
+    "system": (set(), ANYTHING | {"psutil"}),
     "edge": ({"core", "launcher", "system"}, ANYTHING | DAEMON),
-    **{noun: ({"core", *HEART, "edge", *ROOMS[:place]}, ANYTHING | DAEMON) for place, noun in enumerate(ROOMS)},
+    **{
+        noun: ({"core", *HEART, "edge", "system", *ROOMS[:place]}, ANYTHING | DAEMON)
+        for place, noun in enumerate(ROOMS)
+    },
     "launcher": (set(), ANYTHING | {"litellm", "uvicorn", "uvloop"}),  # it runs in LiteLLM's environment
     "deploy": ({"core", "edge", "system"}, ANYTHING | {"anyio", "packaging", "psutil", "yaml"}),
     "selftest": ({"core", "launcher", "edge", "deploy", "system"}, ANYTHING | {"anyio", "psutil", "yaml"}),

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
-import psutil
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from ccproxy_supervisor.core.known import known
 from ccproxy_supervisor.core.model import State
 from ccproxy_supervisor.launcher.orphan import PROTOCOL, TAKEN, WORDS
 from ccproxy_supervisor.launcher.peer import peer
 from ccproxy_supervisor.launcher.spool import STREAMS
+from ccproxy_supervisor.system.age import age
 
 PATIENCE = 10.0  # seconds for one to say who it is, and again to agree; it serves meanwhile
 LONGEST = 64 << 10  # bytes a worker says of itself
@@ -78,7 +78,6 @@ class Found:
     control: socket.socket
     listener: socket.socket
     pipes: dict[str, int]
-    stats: psutil.Process
     words: bytes = field(default=b"", repr=False)  # heard after it agreed
 
     @property
@@ -89,8 +88,8 @@ class Found:
 
     @property
     def age(self) -> float:
-        """Seconds since its process was started."""
-        return max(0.0, time.time() - self.stats.create_time())
+        """Seconds since its process was started; 0 if it has just ended."""
+        return known(lambda: age(self.hello.pid), 0.0)
 
     def listens_on(self, host: str, port: int) -> bool:
         """Whether the public socket it shares is of that address."""
@@ -174,9 +173,9 @@ async def _heard(sock: socket.socket, number: int, pid: int, closing: ExitStack)
         raise Refused(f"it says it is process {hello.pid}, worker {hello.number}")
     if len(fds) != DESCRIPTORS:
         raise Refused(f"it handed over {len(fds)} descriptors, not {DESCRIPTORS}")
-    stats, listener = psutil.Process(pid), socket.socket(fileno=fds[0])
+    listener = socket.socket(fileno=fds[0])
     listener.setblocking(False)
-    return Found(hello, sock, listener, dict(zip(STREAMS, fds[1:], strict=True)), stats)
+    return Found(hello, sock, listener, dict(zip(STREAMS, fds[1:], strict=True)))
 
 
 async def _hear(sock: socket.socket, closing: ExitStack) -> tuple[bytes, list[int]]:
