@@ -54,6 +54,18 @@ def ollama(tmp_path):
         server.stdout.close()
 
 
+@pytest.fixture(autouse=True)
+def ours(monkeypatch):
+    """An Ollama of somebody else on this machine, as of another test, is none of ours: alone it would be taken for the one that is asked for."""
+    seen, me = runners._seen, psutil.Process()
+
+    def kin(looks):
+        pids = {each.pid for each in me.children(recursive=True)}
+        return (process for process in seen(looks) if process.pid in pids)
+
+    monkeypatch.setattr(runners, "_seen", kin)
+
+
 def settled(port, count):
     """A child takes its name when it has become its program."""
     deadline = time.monotonic() + 20
