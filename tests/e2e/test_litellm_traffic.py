@@ -4,6 +4,7 @@ import json
 import subprocess
 import threading
 import time
+from functools import partial
 
 import httpx
 import pytest
@@ -167,7 +168,7 @@ def prompted(daemon, upstream, api, prompt):
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
 def test_an_sdk_is_kept_company_while_a_prompt_is_read_and_has_the_whole_answer(daemon, upstream, api):
-    counted = lambda: counts(daemon, ASKED[api])  # noqa: E731
+    counted = partial(counts, daemon, ASKED[api])
     before = counted()
     assert prompted(daemon, upstream, api, "wait") == {"said": "one two three"}
     assert soon(lambda: gain(before, counted())) == {"ok": 1}
@@ -175,7 +176,7 @@ def test_an_sdk_is_kept_company_while_a_prompt_is_read_and_has_the_whole_answer(
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
 def test_an_sdk_raises_what_the_upstream_says_too_late_for_a_status(daemon, upstream, api):
-    counted = lambda: counts(daemon, ASKED[api])  # noqa: E731
+    counted = partial(counts, daemon, ASKED[api])
     before = counted()
     assert "told to" in prompted(daemon, upstream, api, "wait and fail")["raised"]
     assert soon(lambda: gain(before, counted())) == {"server_error": 1}

@@ -8,6 +8,7 @@ import pytest
 from ccproxy_supervisor.launcher.gate import Gate, model_of
 from ccproxy_supervisor.launcher.meter import Meter, Names
 from ccproxy_supervisor.launcher.tally import Book, Tally
+from visitor import Visitor, results
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 
@@ -34,7 +35,7 @@ class Stage:
 
     async def ask(self, name, client="eva", model="llama", path=CHAT):
         """Ask as *client*; returns who asks, for `end` and `hang_up`."""
-        visitor = self.tasks[name] = Visitor(model)
+        visitor = self.tasks[name] = Client(model=model)
         headers = [(b"x-ccproxy-client", client.encode())]
         scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "name": name}
         visitor.task = asyncio.create_task(self.app(scope, visitor.receive, visitor.send))
@@ -52,28 +53,10 @@ class Stage:
             await asyncio.sleep(0)
 
     def results(self):
-        found = {}
-        for _, numbers in self.book.read():
-            for field, n in numbers.items():
-                if " " not in field:
-                    found[field] = found.get(field, 0) + n
-        return found
+        return results(self.book)
 
 
-class Visitor:
-    def __init__(self, model):
-        self.messages = [{"type": "http.request", "body": json.dumps({"model": model}).encode(), "more_body": False}]
-        self.gone, self.sent = asyncio.Event(), []
-
-    async def receive(self):
-        if self.messages:
-            return self.messages.pop(0)
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message):
-        self.sent.append(message)
-
+class Client(Visitor):
     @property
     def status(self):
         return self.sent[0]["status"] if self.sent else None

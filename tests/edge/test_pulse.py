@@ -14,6 +14,7 @@ from ccproxy_supervisor.launcher.pulse import COMMENT, LARGEST, PING, kept_alive
 from ccproxy_supervisor.launcher.tally import Book, Tally
 from ccproxy_supervisor.launcher.traffic import Traffic
 from daemon import Daemon
+from visitor import Visitor, results
 
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 SSE, JSON = [(b"content-type", b"text/event-stream; charset=utf-8")], [(b"content-type", b"application/json")]
@@ -28,22 +29,11 @@ def piece(body, more=True):
     return {"type": "http.response.body", "body": body, "more_body": more}
 
 
-class Client:
-    """What it hears is in `sent`; *soon* waits for a fact of it."""
+class Client(Visitor):
+    """*soon* waits for a fact of what it has heard."""
 
     def __init__(self, **asked):
-        body = json.dumps({"model": "llama", "stream": True, **asked}).encode()
-        self.messages, self.sent = [{"type": "http.request", "body": body, "more_body": False}], []
-        self.gone, self.disconnected = asyncio.Event(), False
-
-    async def receive(self):
-        if self.messages:
-            return self.messages.pop(0)
-        await self.gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message):
-        self.sent.append(message)
+        super().__init__(**{"model": "llama", "stream": True, **asked})
 
     @property
     def heard(self):
@@ -88,12 +78,16 @@ class Door:
         return asyncio.create_task(self.door(scope, client.receive, client.send))
 
     def results(self):
-        found = {}
-        for _, numbers in self.book.read():
-            for field, number in numbers.items():
-                if " " not in field:
-                    found[field] = found.get(field, 0) + number
-        return found
+        return results(self.book)
+
+    async def answered(self, path=CHAT, signs=1):
+        """A client that has had its answer, after so many *signs* at least."""
+        client = Client()
+        asking = self.ask(client, path)
+        await client.signs(signs)
+        self.go.set()
+        await asking
+        return client
 
 
 @pytest.fixture
@@ -118,11 +112,7 @@ def told(client):
 )
 def test_a_stream_that_is_not_begun_has_signs_of_life_and_then_all_of_its_body(play, path, sign):
     async def story(door):
-        client = Client()
-        asking = door.ask(client, path)
-        await client.signs(3)
-        door.go.set()
-        await asking
+        client = await door.answered(path, signs=3)
         begun = client.sent[0]
         assert (begun["status"], dict(begun["headers"])[b"content-type"]) == (200, b"text/event-stream")
         assert dict(begun["headers"])[b"connection"] == b"close", "the worker may be leaving"
@@ -207,11 +197,7 @@ def test_who_is_answered_in_time_or_wants_none_is_answered_as_ever(play, every):
 )
 def test_an_error_that_comes_late_is_told_in_the_stream_and_counted_as_what_it_was(play, path, error):
     async def story(door):
-        client = Client()
-        asking = door.ask(client, path)
-        await client.signs(2)
-        door.go.set()
-        await asking
+        client = await door.answered(path, signs=2)
         assert told(client) == error
         assert client.heard[-1].endswith(b"data: [DONE]\n\n") == (path == CHAT)
         assert client.heard[-1].startswith(b"data: " if path == CHAT else b"event: error\ndata: ")
@@ -242,11 +228,7 @@ def test_an_application_that_breaks_down_or_is_cut_is_told_too(play, before, fau
 
 def test_an_error_that_has_a_status_and_is_told_as_an_event_is_told_in_the_shape_of_its_api(play):
     async def story(door):
-        client = Client()
-        asking = door.ask(client, MESSAGES)
-        await client.signs(1)
-        door.go.set()
-        await asking
+        client = await door.answered(MESSAGES)
         assert told(client)["error"] == {"type": "not_found_error", "message": "no such model"}
 
     event = b"data: %b\n\ndata: [DONE]\n\n" % json.dumps(FAULT).encode()
@@ -255,11 +237,7 @@ def test_an_error_that_has_a_status_and_is_told_as_an_event_is_told_in_the_shape
 
 def test_of_an_answer_that_is_no_stream_only_so_much_is_kept(play):
     async def story(door):
-        client = Client()
-        asking = door.ask(client)
-        await client.signs(1)
-        door.go.set()
-        await asking
+        client = await door.answered()
         assert len(told(client)["error"]["message"]) == LARGEST
 
     play(story, start(500, JSON), *[piece(b"x" * 50_000)] * 9, piece(b"", more=False))
@@ -303,11 +281,7 @@ def test_what_breaks_off_within_the_answer_is_broken_off(play):
 
 def test_an_answer_that_comes_whole_where_a_stream_was_begun_is_told_as_an_error(play):
     async def story(door):
-        client = Client()
-        asking = door.ask(client)
-        await client.signs(1)
-        door.go.set()
-        await asking
+        client = await door.answered()
         assert "not as a stream" in told(client)["error"]["message"]
 
     play(story, start(200, JSON), piece(b'{"choices": []}', more=False))

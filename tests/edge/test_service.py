@@ -13,7 +13,7 @@ from ccproxy_supervisor.core.settings import parse
 from ccproxy_supervisor.deploy import deletion, service
 from ccproxy_supervisor.deploy.launchctl import Launchctl
 from ccproxy_supervisor.deploy.launchd import Job, Place, plist, render
-from ccproxy_supervisor.deploy.program import Ran, run
+from ccproxy_supervisor.deploy.program import LATE, MISSING, Ran, run
 from ccproxy_supervisor.edge.person import Owner
 
 SETTINGS = parse("proxy: {drain_timeout: 1s, kill_timeout: 500ms, start_timeout: 2s}")
@@ -170,6 +170,14 @@ def test_another_supervisor_that_a_loaded_service_stood_beside_is_named_once_tha
     with pytest.raises(service.ServiceError, match="another supervisor answers on"):
         bench.install()
     assert bench.control.loaded() is None
+
+
+def test_a_launchctl_that_fails_is_not_taken_for_a_service_that_is_not_loaded():
+    answers = iter(
+        [Ran(1, err="Unrecognized error"), Ran(LATE), Ran(0, "\tpid = 7\n"), Ran(113), Ran(125), Ran(MISSING)]
+    )
+    control = Launchctl(lambda *_, **__: next(answers), "gui/501", LABEL)
+    assert [control.loaded() is None for _ in range(6)] == [False, False, False, True, True, True]
 
 
 def test_a_configuration_that_cannot_be_used_leaves_the_service_that_runs_alone(bench, launchd):

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-import threading
 import time
 from urllib.parse import parse_qs
 
@@ -55,6 +54,8 @@ async def app(scope, receive, send):
         case "/print":
             line = query["line"] + "x" * int(query.get("more", "0"))
             print(line, flush=True, file=sys.stderr if "err" in query else sys.stdout)
+        case "/burn":
+            await asyncio.to_thread(burn, float(query["seconds"]))
         case "/leave":
             daemon = (
                 "import os, sys, time; os.setsid(); print(os.getpid(), file=open(sys.argv[1], 'w')); time.sleep(300)"
@@ -82,8 +83,6 @@ def misbehave(path, query):
     match path:
         case "/block":
             time.sleep(float(query["seconds"]))
-        case "/burn":
-            threading.Thread(target=burn, args=(float(query["seconds"]),)).start()
         case "/sick":
             SICK = True
         case "/die":
