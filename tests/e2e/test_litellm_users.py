@@ -63,6 +63,8 @@ def test_a_worker_that_accepts_nobody_is_replaced_and_who_knocked_is_answered(da
 
 
 def test_a_slow_model_is_left_alone(daemon):
+    daemon.order("/restart")  # whoever serves was acquitted of nothing yet
+    daemon.until(lambda status: status["status"] == "healthy" and daemon.pids("standby"), 120)
     before, known = daemon.pids(), len(doubts(daemon))
     assert asked(daemon, "pause 20", model="actor") == "done: pause"
 
